@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// A mixture-of-experts block: its configuration, its tensors, and the layer that runs it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "moekit/core.h"
+#include "moekit/device.h"
+#include "moekit/router.h"
+#include "moekit/tensor.h"
+
+namespace moekit {
+
+enum class Activation : std::uint8_t {
+  kLinear,      // ungated: W x + b, one projection (`down`), no `up`
+  kSilu,        // silu(g) * u
+  kGeluTanh,    // gelu_tanh(g) * u
+  kGelu,        // gelu(g) * u, exact (erf)
+  kSiluClamp,   // silu(min(g, L)) * clamp(u, -L, L)
+  kSwigluOai,   // g = min(g, L), u = clamp(u, -L, L): (u + up_add) * g * sigmoid(alpha g)
+  kSwigluStep,  // min(silu(g), L) * clamp(u, -L, L)
+  kRelu,        // ungated: relu(u)
+  kRelu2,       // ungated: relu(u)^2
+};
+/// Whether the form has a gate projection beside the up projection.
+bool is_gated(Activation act) noexcept;
+std::string_view activation_name(Activation act) noexcept;
+
+struct ExpertConfig {
+  std::int64_t input = 0;         // columns of gate and up (of down for kLinear): the hidden size
+  std::int64_t intermediate = 0;  // rows of gate and up, columns of down; 0 for kLinear
+  std::int64_t output = 0;        // rows of down; the hidden size, or output_dim of the dense softmax module
+  Activation act = Activation::kSilu;
+  double limit = 0.0;   // L
+  double alpha = 1.702;
+  double up_add = 1.0;
+  bool up_bias = false;    // biases of gate and up
+  bool down_bias = false;
+};
+
+enum class SharedGate : std::uint8_t {
+  kAdd,      // y = routed + shared
+  kSigmoid,  // y = routed + sigmoid(x . w) shared
+  kAverage,  // y = (routed + shared) / 2
+};
+
+struct SharedConfig {
+  std::int64_t count = 0;  // 0: none; several are one expert of count * intermediate in every published checkpoint
+  SharedGate gate = SharedGate::kAdd;
+  ExpertConfig expert;
+};
+
+struct BlockConfig {
+  RouterConfig router;
+  ExpertConfig expert;
+  SharedConfig shared;
+  double out_scale = 1.0;  // multiplies the whole output
+};
+
+/// Throws std::invalid_argument naming the field, its value and the limit.
+void validate(const BlockConfig& config);
+
+/// One expert's matrices. Ungated forms leave `gate` empty, kLinear leaves `gate` and `up` empty.
+struct ExpertTensors {
+  MatrixRef gate, up;         // [intermediate, input]
+  MatrixRef down;             // [output, intermediate], [output, input] for kLinear
+  MatrixRef gate_bias, up_bias;  // [1, intermediate]
+  MatrixRef down_bias;           // [1, output]
+};
+
+struct BlockTensors {
+  RouterTensors router;
+  std::vector<ExpertTensors> experts;  // num_experts of them
+  std::vector<ExpertTensors> shared;   // count of them
+  MatrixRef shared_gate;               // [1, hidden] for SharedGate::kSigmoid
+};
+
+/// Checks every tensor of a block against its config. Throws CheckpointError naming the tensor, its shape and the
+/// expected one.
+void validate(const BlockConfig& config, const BlockTensors& tensors);
+
+struct LayerOptions {
+  /// "auto" keeps float32 and bfloat16 as they are (float16 becomes float32); or the name of a weight format.
+  std::string dtype = "auto";
+  Device device;
+  /// "auto", or the name of a backend to force ("reference").
+  std::string backend = "auto";
+};
+
+/// A mixture-of-experts block, packed for one backend. Immutable after construction: any number of threads may call
+/// forward at the same time, and every call gives the bits that a serial call gives. A row's result depends neither on
+/// the other rows of the batch nor on the number of threads.
+class MoeLayer {
+ public:
+  /// Packs the tensors; `tensors` may be released afterwards. Throws CheckpointError, UnsupportedError, DeviceError,
+  /// std::invalid_argument.
+  MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options = {});
+  ~MoeLayer();
+  MoeLayer(MoeLayer&&) noexcept;
+  MoeLayer& operator=(MoeLayer&&) noexcept;
+
+  const BlockConfig& config() const noexcept;
+  /// Name of the backend that runs the layer.
+  std::string_view backend() const noexcept;
+  /// Name of the packed weight format.
+  std::string_view format() const noexcept;
+  /// Bytes of the packed weights.
+  std::size_t packed_bytes() const noexcept;
+
+  /// x [T, input] and y [T, output], both float32 or both bfloat16, unit column stride. bfloat16 weights compute with
+  /// x rounded to bfloat16 and accumulate in float32. When `routing` is given it receives the ids and weights used.
+  /// `stream` is a stream of the layer's device; null runs synchronously.
+  /// Throws std::invalid_argument for wrong shapes, dtypes or inputs; the layer stays usable.
+  void forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
+               const RoutingView* routing = nullptr, Stream* stream = nullptr) const;
+
+  /// What was chosen and why better candidates declined.
+  std::string explain() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace moekit

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device abstraction: what a backend answers and does. Pointers in views are memory of the backend's device.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "formats/format.h"
+#include "moekit/device.h"
+#include "moekit/layer.h"
+#include "moekit/permutation.h"
+
+namespace moekit {
+
+/// Yes, or the reason why not.
+struct Support {
+  std::string reason;  // empty: supported
+  explicit operator bool() const noexcept { return reason.empty(); }
+};
+
+/// A block's weights in a backend's own layout. Derived classes hold the rest.
+class PackedBlock {
+ public:
+  virtual ~PackedBlock() = default;
+  virtual std::size_t bytes() const noexcept = 0;
+  /// What was chosen for this block (kernels, ISA, layout), one line each.
+  virtual std::string explain() const = 0;
+  const BlockConfig& config() const noexcept { return config_; }
+  const WeightFormat& format() const noexcept { return *format_; }
+
+ protected:
+  PackedBlock(const BlockConfig& config, const WeightFormat& format) : config_(config), format_(&format) {}
+
+ private:
+  BlockConfig config_;
+  const WeightFormat* format_;
+};
+
+/// Scratch of one call in flight. The layer keeps a pool of them, so that steady state allocates nothing: a backend
+/// derives from it and grows its buffers to the largest call seen.
+class Workspace {
+ public:
+  virtual ~Workspace() = default;
+};
+
+enum class CopyKind : std::uint8_t { kHostToDevice, kDeviceToHost, kDeviceToDevice };
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const noexcept = 0;
+  virtual DeviceKind device() const noexcept = 0;
+  /// Whether the backend can run here at all: libraries found, device present.
+  virtual Support available() const = 0;
+  /// Reads the same table as dispatch: what it promises runs.
+  virtual Support supports(const BlockConfig& config, const WeightFormat& format) const = 0;
+
+  virtual Buffer allocate(std::size_t bytes, const Device& device) const = 0;
+  virtual void copy(void* target, const void* source, std::size_t bytes, CopyKind kind, Stream* stream) const = 0;
+  virtual std::unique_ptr<Stream> new_stream(const Device& device) const = 0;
+
+  /// Packs validated tensors, one expert matrix at a time and experts in parallel.
+  virtual std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
+                                            const WeightFormat& format, const Device& device) const = 0;
+
+  virtual std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const = 0;
+  virtual std::unique_ptr<Workspace> new_workspace(const PackedBlock& block) const = 0;
+
+  /// x [T, hidden] to ids and weights. `inputs` has been checked by the layer.
+  virtual void route(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs,
+                     const RoutingView& routing, Workspace& workspace, Stream* stream) const = 0;
+
+  /// The rest of the block: permutation, grouped experts, weighted sum, identity and shared experts. y [T, output].
+  virtual void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing,
+                       const MutableMatrixView& y, Workspace& workspace, Stream* stream) const = 0;
+
+  /// Rows that are already sorted by expert, rows offsets[e] .. offsets[e + 1] of expert e, to one output row each
+  /// (float32, unweighted): the middle of an expert-parallel layer between dispatch and combine.
+  virtual void grouped_mlp(const PackedBlock& block, const MatrixView& rows, const std::int64_t* offsets,
+                           const MutableMatrixView& out, Workspace& workspace, Stream* stream) const = 0;
+};
+
+/// Backends in order of preference, the reference last. src/backend/registry.cpp lists them.
+const Backend* const* backends(std::size_t* count);
+/// Throws std::invalid_argument listing the names that exist.
+const Backend& backend_by_name(std::string_view name);
+
+/// The first backend of the device that supports the block. `declined` receives "name: reason" lines of those passed
+/// over. Throws UnsupportedError with all reasons when none is left.
+const Backend& choose_backend(const BlockConfig& config, const WeightFormat& format, const LayerOptions& options,
+                              std::string* declined);
+
+}  // namespace moekit

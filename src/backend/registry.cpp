@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of backends, generated from the moekit_add_backend calls: order of preference, the reference last.
+#include <iterator>
+#include <stdexcept>
+
+#include "backend/backend.h"
+#include "moekit/error.h"
+
+namespace moekit {
+
+#define X(name) const Backend& name##_backend();
+#include "moekit_backends.inc"
+#undef X
+
+const Backend* const* backends(std::size_t* count) {
+  static const Backend* const list[] = {
+#define X(name) &name##_backend(),
+#include "moekit_backends.inc"
+#undef X
+  };
+  *count = std::size(list);
+  return list;
+}
+
+const Backend& backend_by_name(std::string_view name) {
+  std::size_t count = 0;
+  const Backend* const* list = backends(&count);
+  std::string known;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (list[i]->name() == name) return *list[i];
+    known += (known.empty() ? "" : ", ") + std::string(list[i]->name());
+  }
+  throw std::invalid_argument("[backend] '" + std::string(name) + "' is not one of auto, " + known);
+}
+
+const Backend& choose_backend(const BlockConfig& config, const WeightFormat& format, const LayerOptions& options,
+                              std::string* declined) {
+  std::size_t count = 0;
+  const Backend* const* list = backends(&count);
+  std::string reasons;
+  const bool forced = options.backend != "auto";
+  if (forced) backend_by_name(options.backend);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Backend& backend = *list[i];
+    if (forced ? backend.name() != options.backend : backend.device() != options.device.kind) continue;
+    Support support = backend.device() != options.device.kind
+                          ? Support{"runs on another device than " + to_string(options.device)}
+                          : backend.available();
+    if (support) support = backend.supports(config, format);
+    if (support) {
+      if (declined != nullptr) *declined = reasons;
+      return backend;
+    }
+    reasons += std::string(backend.name()) + ": " + support.reason + "\n";
+  }
+  if (reasons.empty()) reasons = to_string(options.device) + ": not built into this library\n";
+  throw UnsupportedError("[backend] no backend runs this layer:\n" + reasons);
+}
+
+}  // namespace moekit

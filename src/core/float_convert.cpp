@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/float_convert.h"
+
+#include <cmath>
+#include <limits>
+
+namespace moekit {
+
+float fp16_to_float(std::uint16_t value) noexcept {
+  const std::uint32_t sign = std::uint32_t{value & 0x8000u} << 16;
+  const std::uint32_t exponent = (value >> 10) & 31u, mantissa = value & 0x3ffu;
+  if (exponent == 31) return float_from_bits(sign | 0x7f800000u | mantissa << 13);
+  if (exponent != 0) return float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+  const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);  // subnormal: mantissa 2^-24
+  return sign != 0 ? -magnitude : magnitude;
+}
+
+std::uint16_t float_to_fp16(float value) noexcept {
+  const std::uint32_t bits = bits_from_float(value), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to 65536 or is larger
+  if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24, rounded to even by the current mode
+    const float scaled = std::nearbyint(std::ldexp(float_from_bits(magnitude), 24));
+    return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(scaled));
+  }
+  const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+  return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
+}
+
+float fp8_e4m3_to_float(std::uint8_t value) noexcept {
+  if ((value & 0x7fu) == 0x7fu) return std::numeric_limits<float>::quiet_NaN();
+  const int exponent = (value >> 3) & 15, mantissa = value & 7;
+  const float magnitude = exponent != 0 ? std::ldexp(8.0f + static_cast<float>(mantissa), exponent - 10)
+                                        : std::ldexp(static_cast<float>(mantissa), -9);
+  return (value & 0x80u) != 0 ? -magnitude : magnitude;
+}
+
+float fp8_e5m2_to_float(std::uint8_t value) noexcept {
+  return fp16_to_float(static_cast<std::uint16_t>(std::uint32_t{value} << 8));
+}
+
+float fp8_e8m0_to_float(std::uint8_t value) noexcept {
+  if (value == 255) return std::numeric_limits<float>::quiet_NaN();
+  return std::ldexp(1.0f, int{value} - 127);
+}
+
+namespace {
+
+template <class T>
+T load(const void* data, std::int64_t index) noexcept {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(data) + index * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
+  return value;
+}
+
+// One loop a dtype, so that the choice is made outside it.
+template <class T, class Convert>
+void load_all(const void* data, std::int64_t first, std::int64_t stride, std::int64_t count, float* out,
+              Convert convert) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = convert(load<T>(data, first + i * stride));
+}
+
+}  // namespace
+
+void load_as_float(const void* data, DType dtype, std::int64_t first, std::int64_t stride, std::int64_t count,
+                   float* out) noexcept {
+  const auto cast = [](auto value) { return static_cast<float>(value); };
+  switch (dtype) {
+    case DType::kFloat64: return load_all<double>(data, first, stride, count, out, cast);
+    case DType::kFloat32: return load_all<float>(data, first, stride, count, out, cast);
+    case DType::kBFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, bf16_to_float);
+    case DType::kFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, fp16_to_float);
+    case DType::kFloat8E4M3: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e4m3_to_float);
+    case DType::kFloat8E5M2: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e5m2_to_float);
+    case DType::kFloat8E8M0: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e8m0_to_float);
+    case DType::kInt64: return load_all<std::int64_t>(data, first, stride, count, out, cast);
+    case DType::kInt32: return load_all<std::int32_t>(data, first, stride, count, out, cast);
+    case DType::kInt16: return load_all<std::int16_t>(data, first, stride, count, out, cast);
+    case DType::kInt8: return load_all<std::int8_t>(data, first, stride, count, out, cast);
+    case DType::kUInt64: return load_all<std::uint64_t>(data, first, stride, count, out, cast);
+    case DType::kUInt32: return load_all<std::uint32_t>(data, first, stride, count, out, cast);
+    case DType::kUInt16: return load_all<std::uint16_t>(data, first, stride, count, out, cast);
+    case DType::kUInt8:
+    case DType::kBool: return load_all<std::uint8_t>(data, first, stride, count, out, cast);
+  }
+}
+
+float load_as_float(const void* data, DType dtype, std::int64_t index) noexcept {
+  float value = 0.0f;
+  load_as_float(data, dtype, index, 1, 1, &value);
+  return value;
+}
+
+void store_float(void* data, DType dtype, std::int64_t index, float value) noexcept {
+  if (dtype == DType::kBFloat16) {
+    static_cast<std::uint16_t*>(data)[index] = float_to_bf16(value);
+  } else {
+    static_cast<float*>(data)[index] = value;
+  }
+}
+
+}  // namespace moekit

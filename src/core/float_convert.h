@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scalar conversions between float32 and the short floating types. Round to nearest even; NaN stays NaN (made quiet).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "moekit/core.h"
+
+namespace moekit {
+
+inline float float_from_bits(std::uint32_t bits) noexcept {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline std::uint32_t bits_from_float(float value) noexcept {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float bf16_to_float(std::uint16_t value) noexcept { return float_from_bits(std::uint32_t{value} << 16); }
+
+inline std::uint16_t float_to_bf16(float value) noexcept {
+  const std::uint32_t bits = bits_from_float(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+inline float round_to_bf16(float value) noexcept { return bf16_to_float(float_to_bf16(value)); }
+
+/// IEEE binary16: 5 exponent bits (bias 15), 10 mantissa bits.
+float fp16_to_float(std::uint16_t value) noexcept;
+std::uint16_t float_to_fp16(float value) noexcept;
+/// OCP e4m3fn: 4 exponent bits (bias 7), 3 mantissa bits, no infinity, 0x7f is NaN.
+float fp8_e4m3_to_float(std::uint8_t value) noexcept;
+/// OCP e5m2: the high byte of a binary16.
+float fp8_e5m2_to_float(std::uint8_t value) noexcept;
+/// OCP e8m0: 2^(value - 127), 255 is NaN.
+float fp8_e8m0_to_float(std::uint8_t value) noexcept;
+
+/// Element `index` of an array of any dtype as float32.
+float load_as_float(const void* data, DType dtype, std::int64_t index) noexcept;
+/// `count` elements, `stride` elements apart, as float32.
+void load_as_float(const void* data, DType dtype, std::int64_t first, std::int64_t stride, std::int64_t count,
+                   float* out) noexcept;
+/// float32 or bfloat16 store.
+void store_float(void* data, DType dtype, std::int64_t index, float value) noexcept;
+
+}  // namespace moekit
