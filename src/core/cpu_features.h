@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the processor and the kernel let this process use. Detection runs no instruction of the extensions it looks for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace moekit {
+
+enum CpuFeature : std::uint32_t {
+  kAvx2 = 1u << 0,  // with FMA
+  kAvx512 = 1u << 1,  // F, BW, VL, DQ
+  kAvx512Bf16 = 1u << 2,
+  kAmxBf16 = 1u << 3,  // and the kernel's permission for tile state
+  kNeon = 1u << 4,
+};
+
+/// Features of the host; AMX only after the kernel granted the tile state (asked for once).
+std::uint32_t cpu_features() noexcept;
+/// Whether the processor has AMX but the kernel refused the tile state.
+bool amx_refused() noexcept;
+/// Bytes of the second-level cache of one core (1 MiB when it cannot be read).
+std::size_t l2_cache_bytes() noexcept;
+
+}  // namespace moekit
