@@ -75,7 +75,9 @@ MatrixRef stacked_matrix(const TensorRef& tensor, std::int64_t index, bool trans
 }
 
 MatrixRef row_slice(const MatrixRef& matrix, std::int64_t first, std::int64_t count, std::int64_t step) {
-  if (first < 0 || count < 0 || step < 1 || (count > 0 && first + (count - 1) * step >= matrix.rows))
+  // Divided instead of multiplied: (count - 1) * step may pass 2^63.
+  if (first < 0 || count < 0 || step < 1 ||
+      (count > 0 && (first >= matrix.rows || count - 1 > (matrix.rows - 1 - first) / step)))
     throw CheckpointError("[row slice] " + matrix.tensor.name + ": rows " + std::to_string(first) + " + " +
                           std::to_string(count) + " * " + std::to_string(step) + " of " + std::to_string(matrix.rows));
   MatrixRef slice = matrix;
