@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a call must satisfy before a backend sees it. Nothing here allocates unless it throws.
+#pragma once
+
+#include "moekit/layer.h"
+
+namespace moekit {
+
+/// Shapes, dtypes, strides and pointers of a call. Throws std::invalid_argument.
+void check_forward(const BlockConfig& config, const MatrixView& x, const MutableMatrixView& y,
+                   const RoutingView* routing);
+
+/// Whether the memory between the first and the last element of x meets that of y. For valid views.
+bool memory_overlaps(const MatrixView& x, const MutableMatrixView& y) noexcept;
+
+}  // namespace moekit

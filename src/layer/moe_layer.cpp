@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "core/environment.h"
+#include "layer/forward_checks.h"
+#include "layer/slot_pool.h"
+#include "moekit/error.h"
+#include "moekit/layer.h"
+#include "routing/routing.h"
+
+namespace moekit {
+namespace {
+
+// "auto": bfloat16 when every expert matrix is, float32 otherwise.
+const WeightFormat& choose_format(const BlockTensors& tensors, const std::string& dtype) {
+  if (dtype != "auto") return weight_format(dtype);
+  const auto is_short = [](const ExpertTensors& e) {
+    return (!e.gate || e.gate.tensor.dtype == DType::kBFloat16) && (!e.up || e.up.tensor.dtype == DType::kBFloat16) &&
+           e.down.tensor.dtype == DType::kBFloat16;
+  };
+  const bool all = std::all_of(tensors.experts.begin(), tensors.experts.end(), is_short) &&
+                   std::all_of(tensors.shared.begin(), tensors.shared.end(), is_short);
+  return weight_format(all ? "bfloat16" : "float32");
+}
+
+void copy_rows(const MatrixView& x, void* target) noexcept {
+  const auto size = static_cast<std::int64_t>(dtype_size(x.dtype));
+  const auto row_bytes = static_cast<std::size_t>(x.cols * size);
+  for (std::int64_t r = 0; r < x.rows; ++r)
+    std::memcpy(static_cast<char*>(target) + static_cast<std::size_t>(r) * row_bytes,
+                static_cast<const char*>(x.data) + r * x.row_stride * size, row_bytes);
+}
+
+}  // namespace
+
+struct MoeLayer::Impl {
+  Impl(const BlockConfig& block_config, const WeightFormat& weight_format, const LayerOptions& options)
+      : config(block_config),
+        format(weight_format),
+        device(options.device),
+        backend(choose_backend(config, format, options, &declined)) {}
+
+  BlockConfig config;
+  const WeightFormat& format;
+  Device device;
+  std::string declined;
+  const Backend& backend;
+  RouterTables limits;  // of the tables only the vocabulary: what checking a call's inputs needs
+  std::unique_ptr<PackedBlock> packed;
+  std::unique_ptr<SlotPool> pool;
+};
+
+MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options) {
+  validate(config);
+  validate(config, tensors);
+  impl_ = std::make_unique<Impl>(config, choose_format(tensors, options.dtype), options);
+  if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
+  impl_->packed = impl_->backend.pack(config, tensors, impl_->format, options.device);
+  impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, options.device);
+  if (verbose()) std::fprintf(stderr, "%s", explain().c_str());
+}
+
+MoeLayer::~MoeLayer() = default;
+MoeLayer::MoeLayer(MoeLayer&&) noexcept = default;
+MoeLayer& MoeLayer::operator=(MoeLayer&&) noexcept = default;
+
+const BlockConfig& MoeLayer::config() const noexcept { return impl_->config; }
+std::string_view MoeLayer::backend() const noexcept { return impl_->backend.name(); }
+std::string_view MoeLayer::format() const noexcept { return impl_->format.name; }
+std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }
+
+void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
+                       const RoutingView* routing, Stream* stream) const {
+  const Impl& impl = *impl_;
+  check_forward(impl.config, x, y, routing);
+  const bool host = impl.device.kind == DeviceKind::kCpu;
+  // Inputs in device memory are checked by the backend, where they can be read.
+  if (host) validate(impl.config.router, impl.limits, inputs, x.rows);
+  if (x.rows == 0) return;
+
+  SlotPool& pool = *impl.pool;
+  const SlotPool::Lease slot(pool);
+  MatrixView source = x;
+  if (memory_overlaps(x, y)) {
+    if (!host) throw std::invalid_argument("[forward] x and y overlap in device memory");
+    const auto row_bytes = static_cast<std::size_t>(x.cols) * dtype_size(x.dtype);
+    pool.grow(slot->input, static_cast<std::size_t>(x.rows) * row_bytes);
+    copy_rows(x, slot->input.data());
+    source.data = slot->input.data();
+    source.row_stride = x.cols;
+  }
+  source.col_stride = 1;
+
+  RoutingView chosen;
+  if (routing != nullptr) {
+    chosen = *routing;
+  } else {
+    const std::int64_t k = impl.config.router.top_k;
+    const auto slots = static_cast<std::size_t>(checked_mul(x.rows, k, "tokens * top_k"));
+    pool.grow(slot->ids, slots * sizeof(std::int32_t));
+    pool.grow(slot->weights, slots * sizeof(float));
+    chosen = {x.rows, k, static_cast<std::int32_t*>(slot->ids.data()), static_cast<float*>(slot->weights.data())};
+  }
+  impl.backend.route(*impl.packed, source, inputs, chosen, *slot->workspace, stream);
+  impl.backend.experts(*impl.packed, source, chosen, y, *slot->workspace, stream);
+}
+
+std::string MoeLayer::explain() const {
+  const Impl& impl = *impl_;
+  const ExpertConfig& e = impl.config.expert;
+  std::string text = "backend: " + std::string(backend()) + " on " + to_string(impl.device) + "\n";
+  text += "weights: " + std::string(format()) + ", " + std::to_string(packed_bytes()) + " bytes\n";
+  text += "router: " + describe(impl.config.router) + "\n";
+  text += "experts: " + std::string(activation_name(e.act)) + ", " + std::to_string(e.input) + " -> " +
+          (e.intermediate > 0 ? std::to_string(e.intermediate) + " -> " : "") + std::to_string(e.output) + "\n";
+  if (impl.config.shared.count > 0) text += "shared experts: " + std::to_string(impl.config.shared.count) + "\n";
+  text += impl.packed->explain();
+  if (!text.empty() && text.back() != '\n') text += "\n";
+  if (!impl.declined.empty()) text += "declined:\n" + impl.declined;
+  return text;
+}
+
+}  // namespace moekit

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include "routing/rules.h"
+
+namespace moekit {
+namespace {
+
+float sum_of(const float* weights, std::int64_t k) noexcept {
+  float sum = 0.0f;
+  for (std::int64_t j = 0; j < k; ++j) sum += weights[j];
+  return sum;
+}
+
+// (sum |w|^p)^(1/p); p = Inf is the largest magnitude.
+float p_norm(double p, const float* weights, std::int64_t k) noexcept {
+  float sum = 0.0f;
+  if (std::isinf(p)) {
+    for (std::int64_t j = 0; j < k; ++j) sum = std::fabs(weights[j]) <= sum ? sum : std::fabs(weights[j]);
+    return sum;
+  }
+  if (p == 1.0) {
+    for (std::int64_t j = 0; j < k; ++j) sum += std::fabs(weights[j]);
+    return sum;
+  }
+  if (p == 2.0) {
+    for (std::int64_t j = 0; j < k; ++j) sum += weights[j] * weights[j];
+    return std::sqrt(sum);
+  }
+  for (std::int64_t j = 0; j < k; ++j) sum += std::pow(std::fabs(weights[j]), static_cast<float>(p));
+  return std::pow(sum, static_cast<float>(1.0 / p));
+}
+
+}  // namespace
+
+void renormalise(const RouterConfig& config, bool bf16, std::int64_t k, float* weights) noexcept {
+  const float eps = static_cast<float>(config.eps);
+  float norm = 0.0f;
+  switch (config.renorm) {
+    case Renorm::kOff: return;
+    case Renorm::kAddEps: norm = rounded(rounded(sum_of(weights, k), bf16) + eps, bf16); break;
+    case Renorm::kClampMin:
+      norm = rounded(sum_of(weights, k), bf16);
+      if (norm < eps) norm = rounded(eps, bf16);
+      break;
+    case Renorm::kPnorm: norm = rounded(p_norm(config.p, weights, k), bf16); break;
+  }
+  for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j] / norm, bf16);
+}
+
+}  // namespace moekit
