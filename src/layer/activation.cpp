@@ -12,8 +12,8 @@ struct Form {
 };
 
 // In the order of enum Activation.
-constexpr Form kForms[] = {{"linear", false},    {"silu", true},       {"gelu_tanh", true},
-                           {"gelu", true},       {"silu_clamp", true}, {"swiglu_oai", true},
+constexpr Form kForms[] = {{"linear", false},     {"silu", true},       {"gelu_tanh", true},
+                           {"gelu", true},        {"silu_clamp", true}, {"swiglu_oai", true},
                            {"swiglu_step", true}, {"relu", false},      {"relu2", false}};
 static_assert(std::size(kForms) == static_cast<std::size_t>(Activation::kRelu2) + 1);
 

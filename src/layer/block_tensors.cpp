@@ -40,8 +40,8 @@ void check_matrix(const Role& role, const MatrixRef& matrix, bool wanted, std::i
   if (matrix.rows != rows || matrix.cols != cols)
     fail(role, matrix, "shape " + shape_text(matrix.rows, matrix.cols) + ", expected " + shape_text(rows, cols));
   if (!is_plain_float(matrix.tensor.dtype))
-    fail(role, matrix, "dtype " + std::string(dtype_name(matrix.tensor.dtype)) +
-                           ", expected float32, bfloat16, float16 or float64");
+    fail(role, matrix,
+         "dtype " + std::string(dtype_name(matrix.tensor.dtype)) + ", expected float32, bfloat16, float16 or float64");
   if (matrix.offset < 0 || matrix.row_stride < 0 || matrix.col_stride < 0)
     fail(role, matrix, "a negative offset or stride");
   std::int64_t row_span = 0, col_span = 0, last = 0;
@@ -49,7 +49,8 @@ void check_matrix(const Role& role, const MatrixRef& matrix, bool wanted, std::i
       __builtin_mul_overflow(cols - 1, matrix.col_stride, &col_span) ||
       __builtin_add_overflow(row_span, col_span, &last) || __builtin_add_overflow(last, matrix.offset, &last) ||
       last >= matrix.tensor.elements())
-    fail(role, matrix, "the matrix reaches past the " + std::to_string(matrix.tensor.elements()) + " elements of its tensor");
+    fail(role, matrix,
+         "the matrix reaches past the " + std::to_string(matrix.tensor.elements()) + " elements of its tensor");
 }
 
 void check_expert(const char* list, std::int64_t index, const ExpertConfig& e, const ExpertTensors& tensors) {
@@ -63,7 +64,8 @@ void check_expert(const char* list, std::int64_t index, const ExpertConfig& e, c
   check_matrix(role("down bias"), tensors.down_bias, e.down_bias, 1, e.output);
 }
 
-void check_list(const char* list, std::int64_t wanted, const ExpertConfig& e, const std::vector<ExpertTensors>& experts) {
+void check_list(const char* list, std::int64_t wanted, const ExpertConfig& e,
+                const std::vector<ExpertTensors>& experts) {
   if (static_cast<std::int64_t>(experts.size()) != wanted)
     throw CheckpointError("[block] " + std::to_string(experts.size()) + " " + list + "s given, expected " +
                           std::to_string(wanted));

@@ -34,7 +34,8 @@ struct Range {
   std::uintptr_t begin, end;
 };
 
-Range byte_range(const void* data, DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t row_stride) noexcept {
+Range byte_range(const void* data, DType dtype, std::int64_t rows, std::int64_t cols,
+                 std::int64_t row_stride) noexcept {
   const auto size = static_cast<std::int64_t>(dtype_size(dtype));
   const auto start = reinterpret_cast<std::uintptr_t>(data);
   const std::int64_t last_row = (rows - 1) * row_stride * size;
@@ -55,10 +56,12 @@ void check_forward(const BlockConfig& config, const MatrixView& x, const Mutable
   if (x.dtype != DType::kFloat32 && x.dtype != DType::kBFloat16)
     fail("x has dtype " + std::string(dtype_name(x.dtype)) + ", expected float32 or bfloat16");
   if (y.dtype != x.dtype)
-    fail("y has dtype " + std::string(dtype_name(y.dtype)) + ", expected the " + std::string(dtype_name(x.dtype)) + " of x");
+    fail("y has dtype " + std::string(dtype_name(y.dtype)) + ", expected the " + std::string(dtype_name(x.dtype)) +
+         " of x");
   if (x.cols > 1 && x.col_stride != 1) fail("x has column stride " + std::to_string(x.col_stride) + ", expected 1");
   if (y.rows > 1 && y.row_stride < y.cols)
-    fail("y has row stride " + std::to_string(y.row_stride) + ", expected at least its " + std::to_string(y.cols) + " columns");
+    fail("y has row stride " + std::to_string(y.row_stride) + ", expected at least its " + std::to_string(y.cols) +
+         " columns");
   if (routing != nullptr) {
     if (routing->tokens != x.rows || routing->top_k != config.router.top_k)
       fail("routing is [" + std::to_string(routing->tokens) + ", " + std::to_string(routing->top_k) + "], expected [" +

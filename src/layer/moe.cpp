@@ -57,11 +57,13 @@ MoeLayer build(std::int64_t num_experts, std::int64_t input_dim, std::int64_t ou
     const std::string name = "experts." + std::to_string(e);
     if (parameters.expert_weights[e] == nullptr) fail(name + ".weight is null");
     ExpertTensors expert;
-    expert.down = matrix_of(memory_tensor(name + ".weight", parameters.expert_weights[e], dtype, {output_dim, input_dim}));
+    expert.down =
+        matrix_of(memory_tensor(name + ".weight", parameters.expert_weights[e], dtype, {output_dim, input_dim}));
     if (!parameters.expert_biases.empty()) {
       if ((parameters.expert_biases[e] != nullptr) != bias) fail("some expert biases are null and some are not");
       if (bias)
-        expert.down_bias = matrix_of(memory_tensor(name + ".bias", parameters.expert_biases[e], dtype, {1, output_dim}));
+        expert.down_bias =
+            matrix_of(memory_tensor(name + ".bias", parameters.expert_biases[e], dtype, {1, output_dim}));
     }
     tensors.experts.push_back(std::move(expert));
   }

@@ -62,7 +62,7 @@ MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const
   if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
   impl_->packed = impl_->backend.pack(config, tensors, impl_->format, options.device);
   impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, options.device);
-  if (verbose()) std::fprintf(stderr, "%s", explain().c_str());
+  if (environment("MOEKIT_VERBOSE") == "1") std::fprintf(stderr, "%s", explain().c_str());
 }
 
 MoeLayer::~MoeLayer() = default;

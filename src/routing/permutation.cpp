@@ -10,8 +10,8 @@ namespace {
 
 [[noreturn]] void bad_id(const RoutingView& routing, std::int64_t slot, std::int64_t experts) {
   throw std::invalid_argument("[permute] expert id " + std::to_string(routing.expert_ids[slot]) + " at row " +
-                              std::to_string(slot / routing.top_k) + ", column " + std::to_string(slot % routing.top_k) +
-                              " is not in -1 .. " + std::to_string(experts - 1));
+                              std::to_string(slot / routing.top_k) + ", column " +
+                              std::to_string(slot % routing.top_k) + " is not in -1 .. " + std::to_string(experts - 1));
 }
 
 }  // namespace

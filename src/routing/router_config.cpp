@@ -51,7 +51,8 @@ void check_groups(const RouterConfig& c) {
 // A rule that chooses by itself has no place for the settings of the common choice.
 void check_combinations(const RouterConfig& c) {
   if (c.score == Score::kSparsemixer) {
-    if (c.source != RouterSource::kComputed) kCheck.fail("source", "not computed", "computed: sparsemixer chooses itself");
+    if (c.source != RouterSource::kComputed)
+      kCheck.fail("source", "not computed", "computed: sparsemixer chooses itself");
     if (c.group_rule != GroupRule::kNone) kCheck.fail("group_rule", "not none", "none: sparsemixer chooses itself");
   }
   if (c.source == RouterSource::kHashTable && c.group_rule != GroupRule::kNone)

@@ -12,7 +12,9 @@ void describe_groups(const RouterConfig& c, std::ostream& text) {
   switch (c.group_rule) {
     case GroupRule::kNone: return;
     case GroupRule::kArgmaxPerGroup: text << " (the best of each of " << c.n_group << " groups)"; return;
-    case GroupRule::kMax: text << " of the " << c.topk_group << " best of " << c.n_group << " groups by maximum"; return;
+    case GroupRule::kMax:
+      text << " of the " << c.topk_group << " best of " << c.n_group << " groups by maximum";
+      return;
     case GroupRule::kTop2Sum:
       text << " of the " << c.topk_group << " best of " << c.n_group << " groups by the sum of their top 2";
       return;

@@ -65,7 +65,8 @@ void validate(const RouterConfig& config, const RouterTensors& tensors, std::int
   if (!weight) throw CheckpointError("[router] the router weight is missing, expected " + expected);
   if (weight.shape != std::vector<std::int64_t>{config.columns(), hidden})
     fail("router weight", weight, "shape " + shape_text(weight.shape), expected);
-  if (!is_float(weight.dtype)) fail("router weight", weight, "dtype " + std::string(dtype_name(weight.dtype)), "a float dtype");
+  if (!is_float(weight.dtype))
+    fail("router weight", weight, "dtype " + std::string(dtype_name(weight.dtype)), "a float dtype");
   check_vector("router input scale", tensors.in_scale, hidden);
   check_vectors(config, tensors);
   check_table(config, tensors.tid2eid);
@@ -88,7 +89,8 @@ RouterTables read_router_tables(const RouterConfig& config, const RouterTensors&
     if (ids[i] < 0 || ids[i] >= config.columns()) {
       const auto k = static_cast<std::size_t>(config.top_k);
       fail("tid2eid", tensors.tid2eid,
-           "expert id " + std::to_string(ids[i]) + " at row " + std::to_string(i / k) + ", column " + std::to_string(i % k),
+           "expert id " + std::to_string(ids[i]) + " at row " + std::to_string(i / k) + ", column " +
+               std::to_string(i % k),
            "0 .. " + std::to_string(config.columns() - 1));
     }
     tables.tid2eid.push_back(static_cast<std::int32_t>(ids[i]));

@@ -13,11 +13,7 @@ extern const ScoreRule kSparsemixerRule;
 namespace {
 
 const ScoreRule* const kRules[] = {
-    &kSoftmaxRule,
-    &kSigmoidRule,
-    &kSqrtSoftplusRule,
-    &kSoftmaxTopkRule,
-    &kSparsemixerRule,
+    &kSoftmaxRule, &kSigmoidRule, &kSqrtSoftplusRule, &kSoftmaxTopkRule, &kSparsemixerRule,
 };
 
 }  // namespace

@@ -27,7 +27,8 @@ void finish_logits(const RouterConfig& config, const RouterTables& tables, const
   }
   if (config.softcap != 0.0) {
     const float cap = static_cast<float>(config.softcap);
-    for (std::int64_t i = 0; i < n; ++i) z[i] = rounded(cap * rounded(std::tanh(rounded(z[i] / cap, bf16)), bf16), bf16);
+    for (std::int64_t i = 0; i < n; ++i)
+      z[i] = rounded(cap * rounded(std::tanh(rounded(z[i] / cap, bf16)), bf16), bf16);
   }
 }
 

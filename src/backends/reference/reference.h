@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oracle: plain loops over Eigen in float64. It takes x exactly as given, expands the packed weights as it goes,
+// and rounds where the configuration says so and at the end, nowhere else.
+//
+// What a block computes, for a token x with chosen (id_j, w_j):
+//   r = sum_j w_j * expert_id_j(x)          ids >= num_experts are identity experts: expert(x) = x; id -1 adds nothing
+//   ApplyAt::kInput: expert_id_j(round(w_j * x)) instead, unweighted; round: to the dtype of x
+//   ScaleAt::kOnRoutedSum: r = scale * r
+//   s = sum of the shared experts           SharedGate::kSigmoid: sigmoid(x . shared_gate) * s
+//   y = out_scale * (r + s)                 SharedGate::kAverage: out_scale * (r + s) / 2
+// The sum over j runs in the order of expert ids. A row's result is a function of that row alone.
+#pragma once
+
+#include <Eigen/Core>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "routing/routing.h"
+
+namespace moekit::reference {
+
+using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// A matrix in the packed format, row by row.
+struct PackedMatrix {
+  std::int64_t rows = 0, cols = 0;
+  std::vector<std::byte> data;
+};
+
+struct PackedExpert {
+  PackedMatrix gate, up, down;
+  std::vector<float> gate_bias, up_bias, down_bias;  // empty: none
+};
+
+class Packed final : public PackedBlock {
+ public:
+  Packed(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format);
+  std::size_t bytes() const noexcept override;
+  std::string explain() const override;
+
+  RouterTables tables;
+  std::vector<float> router_weight;  // [columns, input]
+  std::vector<PackedExpert> experts, shared;
+  std::vector<float> shared_gate;  // [input]
+};
+
+struct Scratch final : Workspace {
+  RouteScratch route;
+  TokenPermutation permutation;
+};
+
+/// Element (r, c) of a row as float32.
+void load_row(const MatrixView& x, std::int64_t row, float* out) noexcept;
+
+void route(const Packed& block, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
+           Scratch& scratch);
+/// One expert on n rows [n, input] to [n, output].
+Rows expert_mlp(const WeightFormat& format, const ExpertConfig& config, const PackedExpert& expert, const Rows& x);
+void experts(const Packed& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
+             Scratch& scratch);
+
+/// The activation of gate g and up u; ungated forms ignore g. NaN stays NaN.
+double activate(const ExpertConfig& config, double g, double u) noexcept;
+double sigmoid(double x) noexcept;
+
+}  // namespace moekit::reference
