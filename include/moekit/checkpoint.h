@@ -2,6 +2,8 @@
 // Checkpoints: names to tensors, read on demand from files that are checked before anything is believed.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -33,5 +35,11 @@ class Checkpoint {
   std::string folder_;
   std::string path_;
 };
+
+/// The bytes of a checkpoint's tensor without a copy: the file is mapped read-only once, and stays mapped while the
+/// pointer lives. Not aligned beyond what the file gives. For tools that look at tensors: unlike Storage::read, touching
+/// the bytes of a file that was cut short meanwhile ends the process with SIGBUS.
+/// Throws std::invalid_argument for a tensor in memory, CheckpointError when the file cannot be mapped.
+std::shared_ptr<const std::byte> map_tensor(const TensorRef& tensor);
 
 }  // namespace moekit
