@@ -80,14 +80,12 @@ bool is_there(const fs::path& path) {
 Checkpoint Checkpoint::open(const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.path_ = path;
+  checkpoint.folder_ = checkpoint_folder(path);
   std::error_code error;
   if (!fs::is_directory(path, error)) {
-    checkpoint.folder_ = fs::path(path).parent_path().string();
-    if (checkpoint.folder_.empty()) checkpoint.folder_ = ".";
     for (TensorRef& tensor : read_file(path)) add(std::move(tensor), checkpoint.tensors_);
     return checkpoint;
   }
-  checkpoint.folder_ = path;
   if (is_there(fs::path(path) / kSingle)) {
     for (TensorRef& tensor : read_file(file_in_folder(path, kSingle))) add(std::move(tensor), checkpoint.tensors_);
   } else if (is_there(fs::path(path) / kIndex)) {

@@ -130,6 +130,13 @@ std::string file_in_folder(const std::string& folder, const std::string& name) {
   return path.string();
 }
 
+std::string checkpoint_folder(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return path;
+  const std::string parent = fs::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
 std::string read_text(const std::string& path, std::uint64_t limit) {
   const auto file = FileStorage::open(path);
   if (file->size() > limit)

@@ -48,6 +48,9 @@ class FileStorage final : public Storage {
 /// Throws CheckpointError otherwise, and when the file does not exist.
 std::string file_in_folder(const std::string& folder, const std::string& name);
 
+/// The folder that a checkpoint's path names: itself, or the one that holds the file.
+std::string checkpoint_folder(const std::string& path);
+
 /// All of a text file. Throws CheckpointError when it is longer than `limit` bytes.
 std::string read_text(const std::string& path, std::uint64_t limit);
 

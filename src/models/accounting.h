@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors of one layer's block: each is taken once with the shape it must have, and what is left is an error.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/family.h"
+#include "moekit/checkpoint.h"
+
+namespace moekit {
+
+class Accounting {
+ public:
+  /// Finds the block among the prefixes of the family. Throws CheckpointError when there is none or more than one.
+  Accounting(const Checkpoint& checkpoint, const Family& family, std::int64_t layer);
+
+  const std::string& prefix() const noexcept { return prefix_; }
+  /// The first of `names` (below the prefix) that exists, empty when none does.
+  std::string find(const std::vector<std::string>& names) const;
+  /// Shape of a tensor below the prefix, empty when there is none.
+  std::vector<std::int64_t> shape(const std::string& name) const;
+  /// Takes the first of `names` that exists. Its shape must be `shape` and its dtype a floating one. `why` says where
+  /// the shape comes from. Throws CheckpointError naming the tensor, the nearest key and the expected shape.
+  const TensorRef& take(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
+                        std::string_view why);
+  const TensorRef& take(const std::string& name, const std::vector<std::int64_t>& shape, std::string_view why) {
+    return take(std::vector<std::string>{name}, shape, why);
+  }
+  /// Throws CheckpointError for a tensor below the prefix that was not taken. `experts`: their number in config.json.
+  void finish(std::int64_t experts) const;
+
+  [[noreturn]] void fail(const std::string& what) const;
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::string prefix_;
+  std::set<std::string, std::less<>> taken_;
+};
+
+}  // namespace moekit

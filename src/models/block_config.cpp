@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json and a family's data to a block's configuration.
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include "models/family.h"
+
+namespace moekit {
+namespace {
+
+struct ActivationName {
+  std::string_view name;
+  Activation act;
+};
+constexpr ActivationName kActivations[] = {
+    {"silu", Activation::kSilu},
+    {"swish", Activation::kSilu},
+    {"gelu", Activation::kGelu},
+    {"gelu_pytorch_tanh", Activation::kGeluTanh},
+};
+
+/// Fields whose names have a routing word and that only training, logging or parallel set-ups read.
+constexpr std::string_view kIrrelevant[] = {
+    "output_router_logits", "router_aux_loss_coef", "aux_loss_alpha", "router_jitter_noise",
+    "router_z_loss_coef",   "input_jitter_noise",   "seq_aux",        "ep_size",
+};
+
+bool has_routing_word(std::string_view field) {
+  constexpr std::string_view kWords[] = {"expert",  "experts", "moe",   "router", "routed",
+                                         "routing", "topk",    "group", "scoring"};
+  std::size_t begin = 0;
+  while (begin <= field.size()) {
+    const std::size_t end = std::min(field.find('_', begin), field.size());
+    const std::string_view word = field.substr(begin, end - begin);
+    if (std::find(std::begin(kWords), std::end(kWords), word) != std::end(kWords)) return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
+std::set<std::string_view> understood_fields(const Family& family) {
+  std::set<std::string_view> names(std::begin(kIrrelevant), std::end(kIrrelevant));
+  for (const Field* field :
+       {&family.hidden, &family.layers, &family.experts, &family.top_k, &family.intermediate, &family.renorm,
+        &family.scale, &family.groups, &family.kept_groups, &family.shared_count, &family.shared_intermediate,
+        &family.layer_rule.first, &family.layer_rule.last, &family.layer_rule.step})
+    names.insert(field->names.begin(), field->names.end());
+  for (const KnownValues& known : family.known_values) names.insert(known.field);
+  names.insert(family.irrelevant.begin(), family.irrelevant.end());
+  if (family.layer_rule.dense_list != nullptr) names.insert(family.layer_rule.dense_list);
+  if (family.layer_rule.type_list != nullptr) names.insert(family.layer_rule.type_list);
+  return names;
+}
+
+/// A field that is off needs no understanding.
+bool is_off(const nlohmann::json& value) {
+  return value.is_null() || value == false || value == 0 || value == "" || value.empty();
+}
+
+void check_unknown_fields(const Family& family, const Config& config) {
+  const std::set<std::string_view> understood = understood_fields(family);
+  for (const auto& [name, value] : config.text().items())
+    if (has_routing_word(name) && understood.count(name) == 0 && !is_off(value))
+      config.fail("field " + name + " is " + value_text(value) + ": it may change the routing, and family " +
+                  family.name + " is not known to have it");
+  for (const KnownValues& known : family.known_values) {
+    const nlohmann::json* value = config.find({known.field});
+    if (value == nullptr || value->is_null()) continue;
+    if (std::find(known.values.begin(), known.values.end(), *value) != known.values.end()) continue;
+    std::string list;
+    for (const nlohmann::json& each : known.values) list += (list.empty() ? "" : ", ") + value_text(each);
+    config.fail(std::string(known.field) + " is " + value_text(*value) + ", known for family " + family.name + ": " +
+                list);
+  }
+  for (const nlohmann::json* object : {&config.root(), &config.text()}) {
+    const auto quantised = object->find("quantization_config");
+    if (quantised == object->end() || quantised->is_null()) continue;
+    const auto method = quantised->is_object() ? quantised->find("quant_method") : quantised->end();
+    config.fail("quantization_config with quant_method " +
+                (quantised->is_object() && method != quantised->end() ? value_text(*method) : "missing") +
+                ", quantised checkpoints are not read yet");
+  }
+}
+
+Activation read_activation(const Family& family, const Config& config) {
+  const nlohmann::json* value = config.find(family.activation);
+  if (value == nullptr || value->is_null()) return family.expert.act;
+  std::string known;
+  for (const ActivationName& each : kActivations) {
+    if (*value == each.name) return each.act;
+    known += (known.empty() ? "" : ", ") + std::string(each.name);
+  }
+  config.fail(field_text(family.activation) + " is " + value_text(*value) + ", known are " + known);
+}
+
+void expect_at_most(const Config& config, const Field& field, std::int64_t value, const Field& limit_field,
+                    std::int64_t limit) {
+  if (value > limit)
+    config.fail(field_text(field.names) + " is " + std::to_string(value) + ", more than " +
+                field_text(limit_field.names) + " " + std::to_string(limit));
+}
+
+void read_router(const Family& family, const Config& config, RouterConfig& router) {
+  router.num_experts = config.integer(family.experts, 1);
+  router.top_k = config.integer(family.top_k, 1);
+  expect_at_most(config, family.top_k, router.top_k, family.experts, router.num_experts);
+  router.renorm = config.boolean(family.renorm) ? family.renorm_rule : Renorm::kOff;
+  router.scale = config.number(family.scale);
+  router.n_group = config.integer(family.groups, 0);
+  router.topk_group = config.integer(family.kept_groups, 0);
+  if (router.n_group <= 1) {  // one group holds all experts: nothing to choose among
+    router.n_group = router.topk_group = 1;
+    return;
+  }
+  router.group_rule = family.group_rule;
+  expect_at_most(config, family.groups, router.n_group, family.experts, router.num_experts);
+  expect_at_most(config, family.kept_groups, router.topk_group, family.groups, router.n_group);
+  if (router.num_experts % router.n_group != 0 || router.topk_group < 1)
+    config.fail(field_text(family.groups.names) + " is " + std::to_string(router.n_group) + " with " +
+                std::to_string(router.num_experts) + " experts and " + std::to_string(router.topk_group) +
+                " groups kept, expected a divisor of the experts and at least one group");
+  const std::int64_t reachable = router.topk_group * (router.num_experts / router.n_group);
+  if (router.top_k > reachable)
+    config.fail(field_text(family.top_k.names) + " is " + std::to_string(router.top_k) + ", more than the " +
+                std::to_string(reachable) + " experts in the groups kept");
+}
+
+}  // namespace
+
+BlockConfig read_block_config(const Family& family, const Config& config) {
+  check_unknown_fields(family, config);
+  BlockConfig block;
+  block.router = family.router;
+  read_router(family, config, block.router);
+  block.expert = family.expert;
+  block.expert.input = block.expert.output = config.integer(family.hidden, 1);
+  block.expert.intermediate = config.integer(family.intermediate, 1);
+  block.expert.act = read_activation(family, config);
+
+  const std::int64_t count = config.integer(family.shared_count, 0);
+  const std::int64_t shared = family.shared_intermediate.names.empty() ? count * block.expert.intermediate
+                                                                       : config.integer(family.shared_intermediate, 0);
+  if (shared > 0) {
+    block.shared.count = 1;
+    block.shared.gate = family.shared_gate;
+    block.shared.expert = block.expert;
+    block.shared.expert.intermediate = shared;
+    block.shared.expert.up_bias = block.shared.expert.down_bias = false;
+  }
+  return block;
+}
+
+}  // namespace moekit

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json read field by field: dialects of a name, defaults, and errors that name field, value and what is known.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace moekit {
+
+/// A field under the names that its dialects give it. When several are present they must agree.
+struct Field {
+  std::vector<const char*> names;       // none: the family has no such field, and `absent` is its value
+  std::optional<double> absent;         // value when no name is there: the default of the family's config class
+  std::optional<double> null = absent;  // value of an explicit null
+};
+
+/// Sizes beyond this are refused, so that products of two never leave 64 bits.
+inline constexpr std::int64_t kMaxConfigSize = (std::int64_t{1} << 31) - 1;
+
+class Config {
+ public:
+  /// Reads config.json in `folder`. Throws CheckpointError.
+  static Config read(const std::string& folder);
+
+  const std::string& path() const noexcept { return path_; }
+  /// The whole file.
+  const nlohmann::json& root() const noexcept { return root_; }
+  /// The object that describes the text model: a nested one of a multimodal file, or the whole file.
+  const nlohmann::json& text() const;
+  /// Uses the object at root()[name] as text().
+  void descend(const char* name) { text_name_ = name; }
+
+  /// The value under any of the names, null pointer when there is none. Throws when two of them disagree.
+  const nlohmann::json* find(const std::vector<const char*>& names) const;
+  /// An integer from `low` to kMaxConfigSize.
+  std::int64_t integer(const Field& field, std::int64_t low) const;
+  double number(const Field& field) const;
+  bool boolean(const Field& field) const;
+  /// A list of layer indices; empty when absent or null.
+  std::vector<std::int64_t> integers(const char* name) const;
+
+  /// Throws CheckpointError "[config] path: what".
+  [[noreturn]] void fail(const std::string& what) const;
+
+ private:
+  std::string path_;
+  nlohmann::json root_;
+  std::string text_name_;
+};
+
+/// "num_experts", or "num_experts (or num_local_experts, n_routed_experts)".
+std::string field_text(const std::vector<const char*>& names);
+/// A JSON value, fit for a message.
+std::string value_text(const nlohmann::json& value);
+
+}  // namespace moekit

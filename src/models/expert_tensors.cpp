@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/expert_tensors.h"
+
+#include "checkpoint/text.h"
+
+namespace moekit {
+namespace {
+
+/// Elements first, first + step, ... (count of them) of a row of a stacked [E, n] tensor, as a [1, count] matrix.
+MatrixRef bias_of(const TensorRef& tensor, std::int64_t row, std::int64_t first, std::int64_t count,
+                  std::int64_t step) {
+  return {tensor, row * tensor.shape.back() + first, 1, count, tensor.shape.back(), step};
+}
+
+/// gate.weight, up.weight, down.weight (and .bias) below `prefix`.
+ExpertTensors take_one(const Family& family, const ExpertConfig& config, const std::string& prefix, const char* why_up,
+                       const char* why_down, Accounting& tensors) {
+  const auto names = [&](const char* ProjectionNames::*projection, const char* suffix) {
+    std::vector<std::string> result;
+    for (const ProjectionNames& each : family.projections) result.push_back(prefix + each.*projection + suffix);
+    return result;
+  };
+  const std::int64_t hidden = config.input, inner = config.intermediate;
+  ExpertTensors expert;
+  if (is_gated(config.act))
+    expert.gate = matrix_of(tensors.take(names(&ProjectionNames::gate, ".weight"), {inner, hidden}, why_up));
+  expert.up = matrix_of(tensors.take(names(&ProjectionNames::up, ".weight"), {inner, hidden}, why_up));
+  expert.down = matrix_of(tensors.take(names(&ProjectionNames::down, ".weight"), {hidden, inner}, why_down));
+  if (config.up_bias) {
+    if (is_gated(config.act))
+      expert.gate_bias = bias_of(tensors.take(names(&ProjectionNames::gate, ".bias"), {inner}, why_up), 0, 0, inner, 1);
+    expert.up_bias = bias_of(tensors.take(names(&ProjectionNames::up, ".bias"), {inner}, why_up), 0, 0, inner, 1);
+  }
+  if (config.down_bias)
+    expert.down_bias =
+        bias_of(tensors.take(names(&ProjectionNames::down, ".bias"), {hidden}, why_down), 0, 0, hidden, 1);
+  return expert;
+}
+
+struct StackedShapes {
+  std::vector<std::int64_t> up, down;
+};
+
+/// Whether the stacked tensors are [E, in, out]. With kByShape the tensors say so; equal sides leave kRows.
+bool is_transposed(const Family& family, const StackedShapes& rows, const StackedShapes& turned,
+                   const StackedShapes& seen) {
+  if (family.stacked != Stacked::kByShape) return family.stacked == Stacked::kTransposed;
+  return seen.up == turned.up && seen.down == turned.down && (seen.up != rows.up || seen.down != rows.down);
+}
+
+std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig& config, Accounting& tensors) {
+  const std::int64_t count = config.router.num_experts;
+  const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
+  const bool gated = is_gated(config.expert.act);
+  const std::int64_t width = gated ? 2 * inner : inner;
+  const std::string up_name = gated ? "experts.gate_up_proj" : "experts.up_proj";
+  const StackedShapes rows = {{count, width, hidden}, {count, hidden, inner}};
+  const StackedShapes turned = {{count, hidden, width}, {count, inner, hidden}};
+  const bool transposed =
+      is_transposed(family, rows, turned, {tensors.shape(up_name), tensors.shape("experts.down_proj")});
+  const StackedShapes& expected = transposed ? turned : rows;
+  const TensorRef& up = tensors.take(up_name, expected.up, "experts, gate and up rows, hidden size of config.json");
+  const TensorRef& down =
+      tensors.take("experts.down_proj", expected.down, "experts, hidden size, intermediate size of config.json");
+  TensorRef up_bias, down_bias;
+  if (config.expert.up_bias) up_bias = tensors.take(up_name + "_bias", {count, width}, "biases of gate and up");
+  if (config.expert.down_bias) down_bias = tensors.take("experts.down_proj_bias", {count, hidden}, "biases of down");
+
+  const std::int64_t step = gated && family.interleaved ? 2 : 1;
+  const std::int64_t up_first = !gated ? 0 : family.interleaved ? 1 : inner;
+  std::vector<ExpertTensors> experts;
+  for (std::int64_t e = 0; e < count; ++e) {
+    ExpertTensors expert;
+    const MatrixRef both = stacked_matrix(up, e, transposed);
+    if (gated) expert.gate = row_slice(both, 0, inner, step);
+    expert.up = row_slice(both, up_first, inner, step);
+    expert.down = stacked_matrix(down, e, transposed);
+    if (up_bias) {
+      if (gated) expert.gate_bias = bias_of(up_bias, e, 0, inner, step);
+      expert.up_bias = bias_of(up_bias, e, up_first, inner, step);
+    }
+    if (down_bias) expert.down_bias = bias_of(down_bias, e, 0, hidden, 1);
+    experts.push_back(expert);
+  }
+  return experts;
+}
+
+}  // namespace
+
+std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig& config, Accounting& tensors) {
+  if (!tensors.find({"experts.gate_up_proj", "experts.up_proj", "experts.down_proj"}).empty())
+    return take_stacked(family, config, tensors);
+  // One at a time: a config.json that claims 2^31 experts fails at the first that is missing.
+  const std::string says = "config.json says " + std::to_string(config.router.num_experts) + " experts of ";
+  const std::string why_up = says + "[intermediate size, hidden size]";
+  const std::string why_down = says + "[hidden size, intermediate size]";
+  std::vector<ExpertTensors> experts;
+  for (std::int64_t e = 0; e < config.router.num_experts; ++e)
+    experts.push_back(take_one(family, config.expert, "experts." + std::to_string(e) + ".", why_up.c_str(),
+                               why_down.c_str(), tensors));
+  return experts;
+}
+
+std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& config, Accounting& tensors) {
+  if (config.shared.count == 0) return {};
+  std::string prefix = family.shared_prefixes.front();
+  for (const std::string& candidate : family.shared_prefixes)
+    for (const ProjectionNames& names : family.projections)
+      if (!tensors.find({candidate + names.down + ".weight"}).empty()) prefix = candidate;
+  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of config.json",
+                   "hidden size, shared intermediate size of config.json", tensors)};
+}
+
+}  // namespace moekit

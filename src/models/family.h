@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model family as data: what its config.json says, what its tensors are called, what its router computes.
+// A new family is one file with one function and one line in models.cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/config.h"
+#include "moekit/layer.h"
+
+namespace moekit {
+
+/// Names of the projections of an expert, as in experts.E.<name>.weight.
+struct ProjectionNames {
+  const char *gate, *up, *down;
+};
+
+/// How the stacked layout experts.gate_up_proj, experts.down_proj is stored.
+enum class Stacked : std::uint8_t {
+  kRows,        // [E, 2I, H] and [E, H, I]
+  kTransposed,  // [E, H, 2I] and [E, I, H]
+  kByShape,     // whichever fits, kRows when both do
+};
+
+/// Which layers have experts: first <= layer <= last, (layer + phase) % step == 0 and not in a list of dense layers.
+struct LayerRule {
+  Field first{{}, 0.0};
+  Field last{{}, -1.0};  // -1: the last layer
+  Field step{{}, 1.0};
+  std::int64_t phase = 0;
+  const char* dense_list = nullptr;  // a list of layer indices
+  const char* type_list = nullptr;   // a list of "sparse" and "dense", one for each layer; decides alone when present
+};
+
+/// A field that would change the routing or the experts, and the values whose meaning is known here.
+struct KnownValues {
+  const char* field;
+  std::vector<nlohmann::json> values;
+};
+
+struct Family {
+  const char* name = nullptr;        // model_type
+  std::vector<const char*> aliases;  // further model_types with the same block: text models of multimodal ones
+
+  // What the family fixes. Sizes, and what the fields below name, are filled in from config.json.
+  RouterConfig router;
+  ExpertConfig expert;
+  Renorm renorm_rule = Renorm::kAddEps;  // when `renorm` is true
+  GroupRule group_rule = GroupRule::kNone;
+  SharedGate shared_gate = SharedGate::kAdd;
+
+  // config.json
+  Field hidden{{"hidden_size"}, {}};
+  Field layers{{"num_hidden_layers"}, {}};
+  Field experts{{"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"}, {}};
+  Field top_k{{"num_experts_per_tok"}, {}};
+  Field intermediate{{"moe_intermediate_size"}, {}};
+  Field renorm{{}, 0.0};
+  Field scale{{}, 1.0};
+  Field groups{{}, 1.0};
+  Field kept_groups{{}, 1.0};
+  Field shared_count{{}, 0.0};         // shared experts, each of the size of a routed one ...
+  Field shared_intermediate{{}, 0.0};  // ... or the size of the one shared expert
+  std::vector<const char*> activation = {"hidden_act"};
+  LayerRule layer_rule;
+  std::vector<KnownValues> known_values;
+  std::vector<const char*> irrelevant;  // fields with a routing word in their name that inference does not need
+
+  // Tensors. Every vector lists the names seen in checkpoints, the published one first.
+  std::vector<std::string> layer_prefixes = {"model.layers.", "model.language_model.layers.",
+                                             "language_model.model.layers.", "layers."};
+  std::vector<std::string> block_prefixes = {"mlp."};
+  std::vector<std::string> router_weight = {"gate.weight"};
+  std::vector<std::string> router_bias;
+  std::vector<std::string> selection_bias;
+  std::vector<ProjectionNames> projections = {{"gate_proj", "up_proj", "down_proj"}};
+  Stacked stacked = Stacked::kRows;
+  bool interleaved = false;  // gate and up rows alternate in gate_up_proj instead of gate first
+  std::vector<std::string> shared_prefixes = {"shared_experts.", "shared_expert."};
+  std::vector<std::string> shared_gate_weight = {"shared_expert_gate.weight"};
+};
+
+/// All families, in the order of models.cpp.
+const std::vector<Family>& families();
+/// The family of a config.json; makes config.text() the object that describes the text model. Throws CheckpointError
+/// listing the names that are known.
+const Family& find_family(Config& config);
+
+/// The block's configuration as config.json gives it. Throws CheckpointError for a missing field, one that changes the
+/// routing and is not understood, or a value outside its limits.
+BlockConfig read_block_config(const Family& family, const Config& config);
+/// Number of decoder layers, and those with experts.
+std::int64_t count_layers(const Family& family, const Config& config);
+std::vector<std::int64_t> moe_layers(const Family& family, const Config& config);
+
+}  // namespace moekit

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint and a layer's index to the block's configuration and tensors.
+#include <algorithm>
+
+#include "checkpoint/file.h"
+#include "checkpoint/text.h"
+#include "models/accounting.h"
+#include "models/expert_tensors.h"
+#include "models/family.h"
+#include "moekit/model.h"
+
+namespace moekit {
+namespace {
+
+struct Model {
+  Config config;
+  const Family* family;
+};
+
+/// config.json of the folder, or beside the file.
+Model read_model(const std::string& path) {
+  Config config = Config::read(checkpoint_folder(path));
+  const Family* family = &find_family(config);
+  return {std::move(config), family};
+}
+
+BlockConfig read_layer(const Model& model, std::int64_t layer) {
+  const std::vector<std::int64_t> layers = moe_layers(*model.family, model.config);
+  if (!std::binary_search(layers.begin(), layers.end(), layer)) {
+    const std::int64_t count = count_layers(*model.family, model.config);
+    model.config.fail("layer " + std::to_string(layer) +
+                      (layer < 0 || layer >= count ? " of " + std::to_string(count) : " is dense") +
+                      "; layers with experts are " + shape_text(layers));
+  }
+  BlockConfig block = read_block_config(*model.family, model.config);
+  try {
+    validate(block);
+  } catch (const std::invalid_argument& error) {
+    model.config.fail(error.what());
+  }
+  return block;
+}
+
+RouterTensors take_router(const Family& family, const BlockConfig& block, Accounting& tensors) {
+  const std::int64_t columns = block.router.columns();
+  RouterTensors router;
+  router.weight =
+      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json");
+  if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of config.json");
+  if (!family.selection_bias.empty())
+    router.selection_bias = tensors.take(family.selection_bias, {columns}, "experts of config.json");
+  return router;
+}
+
+}  // namespace
+
+ModelInfo inspect_model(const std::string& path) {
+  const Model model = read_model(path);
+  read_block_config(*model.family, model.config);  // fields that are not understood are told here already
+  return {model.family->name, count_layers(*model.family, model.config), moe_layers(*model.family, model.config)};
+}
+
+BlockConfig block_config(const std::string& path, std::int64_t layer) { return read_layer(read_model(path), layer); }
+
+LoadedBlock load_block(const std::string& path, std::int64_t layer) {
+  const Model model = read_model(path);
+  const Family& family = *model.family;
+  LoadedBlock loaded;
+  loaded.config = read_layer(model, layer);
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  Accounting tensors(checkpoint, family, layer);
+  loaded.tensors.router = take_router(family, loaded.config, tensors);
+  loaded.tensors.experts = take_experts(family, loaded.config, tensors);
+  loaded.tensors.shared = take_shared(family, loaded.config, tensors);
+  if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
+    loaded.tensors.shared_gate =
+        matrix_of(tensors.take(family.shared_gate_weight, {1, loaded.config.expert.input}, "1, hidden size"));
+  tensors.finish(loaded.config.router.num_experts);
+  validate(loaded.config, loaded.tensors);
+  return loaded;
+}
+
+}  // namespace moekit

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of families: one line each.
+#include <algorithm>
+#include <string>
+
+#include "checkpoint/text.h"
+#include "models/family.h"
+#include "moekit/model.h"
+
+namespace moekit {
+
+Family deepseek_v3();
+Family mixtral();
+Family qwen3_moe();
+
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = {
+      deepseek_v3(),
+      mixtral(),
+      qwen3_moe(),
+  };
+  return all;
+}
+
+std::vector<std::string_view> model_families() {
+  std::vector<std::string_view> names;
+  for (const Family& family : families()) names.emplace_back(family.name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+namespace {
+
+const Family* family_of(const nlohmann::json& config) {
+  const auto type = config.find("model_type");
+  if (type == config.end() || !type->is_string()) return nullptr;
+  const auto& name = type->get_ref<const std::string&>();
+  for (const Family& family : families()) {
+    if (name == family.name) return &family;
+    for (const char* alias : family.aliases)
+      if (name == alias) return &family;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const Family& find_family(Config& config) {
+  const Family* family = family_of(config.root());
+  for (const char* nested : {"text_config", "llm_config", "language_config"}) {
+    const auto text = config.root().find(nested);
+    if (text == config.root().end() || !text->is_object()) continue;
+    config.descend(nested);
+    if (family == nullptr) family = family_of(*text);
+    break;
+  }
+  if (family != nullptr) return *family;
+  std::string known;
+  for (const std::string_view name : model_families()) known += (known.empty() ? "" : ", ") + std::string(name);
+  const auto type = config.root().find("model_type");
+  config.fail((type == config.root().end() ? "no model_type" : "model_type is " + value_text(*type)) + ", known are " +
+              known);
+}
+
+}  // namespace moekit
