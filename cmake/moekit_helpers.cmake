@@ -30,7 +30,7 @@ endfunction()
 
 # moekit_add_cpu_isa(name processors flags...): compiles kernels_name.cpp with flags when the target processor matches
 # and the compiler knows the flags, and adds a line to the generated list of kernel tables, best first.
-# Each ISA is an object library of its own so that its flags reach nothing else.
+# The flags are set on that one file and reach nothing else.
 function(moekit_add_cpu_isa name processors)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${processors}")
     return()
@@ -44,7 +44,8 @@ function(moekit_add_cpu_isa name processors)
     endif()
   endif()
   target_sources(moekit PRIVATE kernels_${name}.cpp)
-  set_source_files_properties(kernels_${name}.cpp TARGET_DIRECTORY moekit PROPERTIES COMPILE_OPTIONS "${ARGN}")
+  set_source_files_properties(kernels_${name}.cpp
+    TARGET_DIRECTORY moekit PROPERTIES COMPILE_OPTIONS "${ARGN}")
   set_property(GLOBAL APPEND PROPERTY MOEKIT_CPU_ISAS ${name})
 endfunction()
 

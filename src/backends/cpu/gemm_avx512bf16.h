@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// bfloat16 dot products of AVX512-BF16: pairs of k into float32 lanes, one chain an output element in the order of k.
+#pragma once
+
+#include <immintrin.h>
+
+#include <utility>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/layout.h"
+#include "backends/cpu/vec.h"
+
+namespace moekit::cpu {
+namespace {
+
+struct Avx512Bf16Gemm {
+  using Activation = std::uint16_t;
+  static constexpr std::int64_t kGroup = kBlockRows;
+  static constexpr std::int64_t kSegments = 1;
+  // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
+  static constexpr int kRows = 8;
+
+  template <int R>
+  static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c) noexcept {
+    __m512 acc[R][2];
+    for (auto& row : acc) row[0] = row[1] = _mm512_setzero_ps();
+    for (std::int64_t s = 0; s < steps; ++s, a += kSegmentBytes, panel += kStepBytes) {
+#pragma GCC unroll 4
+      for (int pair = 0; pair < 16; ++pair) {
+        const auto b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + pair * kLineBytes));
+        const auto b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + kStepBytes / 2 + pair * kLineBytes));
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          std::int32_t x;
+          std::memcpy(&x, a + r * kLineBytes + pair * 4, sizeof x);
+          const auto ab = reinterpret_cast<__m512bh>(_mm512_set1_epi32(x));
+          acc[r][0] = _mm512_dpbf16_ps(acc[r][0], b0, ab);
+          acc[r][1] = _mm512_dpbf16_ps(acc[r][1], b1, ab);
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      _mm512_storeu_ps(c + r * kPanelColumns, acc[r][0]);
+      _mm512_storeu_ps(c + r * kPanelColumns + 16, acc[r][1]);
+    }
+  }
+
+  using RowsFn = void (*)(const std::byte*, const std::byte*, std::int64_t, float*) noexcept;
+  template <int... R>
+  static constexpr RowsFn pick(int count, std::integer_sequence<int, R...>) {
+    constexpr RowsFn table[] = {rows<R + 1>...};
+    return table[count - 1];
+  }
+
+  template <class Prefetch, class Side>
+  MOEKIT_INLINE static void block(const std::byte* a, std::int64_t, std::int64_t row_count, const std::byte* panel,
+                                  std::int64_t steps, float* c, const Prefetch&, std::int64_t, Side&) {
+    for (std::int64_t r = 0; r < row_count; r += kRows) {
+      const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
+      pick(count, std::make_integer_sequence<int, kRows>())(a + r * kLineBytes, panel, steps, c + r * kPanelColumns);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace moekit::cpu

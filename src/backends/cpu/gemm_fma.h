@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// float32 multiply-add kernel on the compiler's vector extensions, for float32 and bfloat16 weights and any vector
+// width. One accumulator chain an output element, in the order of k: the same bits for any number of rows, and for any
+// width where the ISA has a fused multiply-add.
+#pragma once
+
+#include <utility>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/layout.h"
+#include "backends/cpu/vec.h"
+
+namespace moekit::cpu {
+namespace {
+
+/// kVectorBytes: of a register. kRows: rows in registers at once. kTiles: tiles (of 16 columns) at once.
+/// kRows * kTiles * 64 / kVectorBytes accumulators should fill the register file but for a column of weights.
+template <class Weight, int kVectorBytes, int kRows, int kTiles>
+struct FmaGemm {
+  using Activation = float;
+  using V = float __attribute__((vector_size(kVectorBytes)));
+  using I = std::int32_t __attribute__((vector_size(kVectorBytes)));
+  static constexpr std::int64_t kGroup = kBlockRows;
+  static constexpr bool kBf16 = sizeof(Weight) == 2;
+  static constexpr std::int64_t kSegments = kBf16 ? 2 : 1;
+  static constexpr int kLanes = kVectorBytes / 4;
+  static constexpr int kVectors = kTiles * 16 / kLanes;  // a row of accumulators
+  static constexpr int kTileFloats = 256;                // 1 KiB
+
+  template <int R>
+  MOEKIT_INLINE static void multiply_add(V (&acc)[R][kVectors], const float* a, const V (&b)[kVectors]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const float x = a[r * 16];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) acc[r][v] += b[v] * x;
+    }
+  }
+
+  /// Tiles [tile, tile + kTiles) of the panel times R rows of a block.
+  template <int R>
+  static void rows(const float* a, const float* panel, std::int64_t steps, int tile, float* c) noexcept {
+    V acc[R][kVectors] = {};
+    const float* b = panel + tile * kTileFloats;
+    for (std::int64_t s = 0; s < steps; ++s, b += 2 * kTileFloats) {
+#pragma GCC unroll 4
+      for (int line = 0; line < 16; ++line) {  // a k of float32, a pair of k of bfloat16
+        V low[kVectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v)
+          low[v] = load<V>(b + v * kLanes / 16 * kTileFloats + line * 16 + v * kLanes % 16);
+        if constexpr (kBf16) {
+          V high[kVectors];
+#pragma GCC unroll 8
+          for (int v = 0; v < kVectors; ++v) {
+            high[v] = (V)((I)low[v] & static_cast<std::int32_t>(0xffff0000u));
+            low[v] = (V)((I)low[v] << 16);
+          }
+          const float* pair = a + line / 8 * kTileFloats + line % 8 * 2;
+          multiply_add<R>(acc, pair, low);
+          multiply_add<R>(acc, pair + 1, high);
+        } else {
+          multiply_add<R>(acc, a + line, low);
+        }
+      }
+      a += kSegments * kTileFloats;
+    }
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < kVectors; ++v)
+        store(c + r * kPanelColumns + tile * 16 + v * kLanes, acc[r][v]);
+  }
+
+  using RowsFn = void (*)(const float*, const float*, std::int64_t, int, float*) noexcept;
+  template <int... R>
+  static constexpr RowsFn pick(int count, std::integer_sequence<int, R...>) {
+    constexpr RowsFn table[] = {rows<R + 1>...};
+    return table[count - 1];
+  }
+
+  template <class Prefetch, class Side>
+  MOEKIT_INLINE static void block(const std::byte* a, std::int64_t, std::int64_t row_count, const std::byte* panel,
+                                  std::int64_t steps, float* c, const Prefetch&, std::int64_t, Side&) {
+    const auto* rows_a = reinterpret_cast<const float*>(a);
+    const auto* weights = reinterpret_cast<const float*>(panel);
+    for (int tile = 0; tile < 2; tile += kTiles)
+      for (std::int64_t r = 0; r < row_count; r += kRows) {
+        const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
+        pick(count, std::make_integer_sequence<int, kRows>())(rows_a + r * 16, weights, steps, tile,
+                                                              c + r * kPanelColumns);
+      }
+  }
+};
+
+}  // namespace
+}  // namespace moekit::cpu

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of kernels that an ISA provides. One table a file kernels_<isa>.cpp; dispatch happens once, when a layer is
+// packed. Every kernel sums an output element in one fixed order of k whatever the number of rows: that is what makes
+// results independent of the batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "moekit/layer.h"
+
+namespace moekit::cpu {
+
+/// Scratch of accumulator blocks that a sweep needs: two blocks of 32 rows x 32 columns.
+constexpr std::size_t kAccumulatorFloats = 2 * 32 * 32;
+
+struct ActivationParams {
+  Activation act = Activation::kSilu;
+  float limit = 0.0f, alpha = 0.0f, up_add = 0.0f;
+};
+
+/// Rows of x to blocks of A.
+struct GatherArgs {
+  const void* x = nullptr;            // [tokens, columns]
+  std::int64_t row_stride = 0;        // elements
+  const std::int32_t* token = nullptr;  // row i of A is row token[i] of x; null: row i
+  const float* scale = nullptr;       // row i is multiplied by scale[i] and rounded to the dtype of x; null: not
+  std::int64_t rows = 0, columns = 0;
+  std::int64_t segments = 0;          // of A; columns beyond `columns` are zero
+  std::byte* a = nullptr;
+};
+
+/// Blocks of A through panels [first, last) of an up-projection, and the activation, to blocks of A of the
+/// down-projection.
+struct UpArgs {
+  const std::byte* a = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t steps = 0;             // of a panel
+  const std::byte* panels = nullptr;  // panel 0
+  std::int64_t first = 0, last = 0;
+  const float* bias = nullptr;        // [panels * 32] in panel order, or null
+  std::byte* h = nullptr;
+  std::int64_t h_segments = 0;
+  ActivationParams activation;
+  const std::byte* next = nullptr;    // what is read after the last panel, to prefetch
+  float* scratch = nullptr;           // kAccumulatorFloats, 64-byte aligned
+};
+
+/// Blocks of A through panels [first, last) of a down-projection: out[token[i]] += weight[i] * (row i + bias).
+struct DownArgs {
+  const std::byte* a = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t steps = 0;
+  const std::byte* panels = nullptr;
+  std::int64_t first = 0, last = 0;
+  const float* bias = nullptr;        // [panels * 32], or null
+  const std::int32_t* token = nullptr;  // null: row i
+  const float* weight = nullptr;      // null: 1
+  float* out = nullptr;               // [tokens, out_stride], 64-byte aligned rows
+  std::int64_t out_stride = 0;
+  const std::byte* next = nullptr;
+  float* scratch = nullptr;
+};
+
+/// Accumulator columns [first, last) of `rows` rows to y.
+struct FinishArgs {
+  const float* out = nullptr;
+  std::int64_t out_stride = 0;
+  std::int64_t rows = 0, first = 0, last = 0;
+  void* y = nullptr;
+  DType dtype = DType::kFloat32;
+  std::int64_t y_stride = 0;
+};
+
+/// Kernels for one dtype of weights.
+struct WeightKernels {
+  DType activation = DType::kFloat32;  // dtype of A
+  void (*gather_f32)(const GatherArgs&) noexcept = nullptr;
+  void (*gather_bf16)(const GatherArgs&) noexcept = nullptr;
+  void (*up)(const UpArgs&) noexcept = nullptr;
+  void (*down)(const DownArgs&) noexcept = nullptr;
+};
+
+struct KernelTable {
+  std::string_view name;
+  std::uint32_t needs = 0;  // CpuFeature bits
+  WeightKernels f32, bf16;  // without `up`: inherited from the next table of the list that the host runs
+  void (*finish)(const FinishArgs&) noexcept = nullptr;
+  void (*enter)() noexcept = nullptr;  // per thread and job: tile configuration; null: nothing to do
+  void (*leave)() noexcept = nullptr;
+};
+
+/// All tables of this build, best first, generic last.
+const KernelTable* const* kernel_tables(std::size_t* count);
+
+}  // namespace moekit::cpu

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any processor: four lanes, 8 accumulators of the 16 registers that every 64-bit ISA has.
+#include "backends/cpu/gemm_fma.h"
+#include "backends/cpu/sweep.h"
+#include "core/cpu_features.h"
+
+namespace moekit::cpu {
+
+extern const KernelTable k_generic_kernels;
+constexpr KernelTable k_generic_kernels = {"generic",
+                                           0,
+                                           weight_kernels<FmaGemm<float, 16, 2, 1>>(),
+                                           weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(),
+                                           finish,
+                                           nullptr,
+                                           nullptr};
+
+}  // namespace moekit::cpu

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/packed.h"
+
+#include <string>
+
+namespace moekit::cpu {
+
+CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format)
+    : PackedBlock(config, format), chosen(choose_kernels()) {
+  routed = pack_group(config.expert, tensors.experts, weight());
+  if (config.shared.count != 0) shared = pack_group(config.shared.expert, tensors.shared, weight());
+  if (tensors.shared_gate) shared_gate = pack_matrix(tensors.shared_gate, DType::kFloat32);
+  tables = read_router_tables(config.router, tensors.router);
+  if (tensors.router.weight) {
+    const MatrixRef gate = matrix_of(tensors.router.weight);
+    router_f32 = pack_matrix(gate, DType::kFloat32);
+    if (gate.tensor.dtype == DType::kBFloat16) router_bf16 = pack_matrix(gate, DType::kBFloat16);
+  }
+}
+
+std::size_t CpuBlock::bytes() const noexcept {
+  return routed.storage.bytes() + routed.biases.bytes() + shared.storage.bytes() + shared.biases.bytes() +
+         shared_gate.storage.bytes() + router_f32.storage.bytes() + router_bf16.storage.bytes();
+}
+
+std::string CpuBlock::explain() const {
+  const std::string isa(chosen.table->name), from(chosen.name_of(weight()));
+  std::string text = "cpu: instruction set " + isa + ", " + std::string(format().name) + " kernels of " + from;
+  text += kernels().activation == DType::kBFloat16 ? ", x rounded to bfloat16" : ", x in float32";
+  text += ", panels of 32 columns\n";
+  text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
+  if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
+  return text + "\n";
+}
+
+}  // namespace moekit::cpu

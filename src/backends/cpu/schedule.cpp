@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/schedule.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "backends/cpu/linear.h"
+#include "backends/cpu/tile_run.h"
+#include "core/cpu_features.h"
+#include "core/thread_pool.h"
+
+namespace moekit::cpu {
+namespace {
+
+// Tokens that go through the experts at once. Weights are read once a tile, so it is large; it bounds the workspace
+// (at 8192 tokens, top 8 and intermediate 768 in bfloat16 the rows between the phases take 100 MB).
+constexpr std::int64_t kTokenTile = 8192;
+// Threads work on tokens of their own, without barriers, when each gets at least this many and all weights fit in half
+// of a second-level cache.
+constexpr std::int64_t kOwnTokens = 64;
+
+MatrixView rows_of(const MatrixView& x, std::int64_t first, std::int64_t rows) {
+  MatrixView part = x;
+  part.data = static_cast<const std::byte*>(x.data) + first * x.row_stride * static_cast<std::int64_t>(dtype_size(x.dtype));
+  part.rows = rows;
+  return part;
+}
+
+MutableMatrixView rows_of(const MutableMatrixView& y, std::int64_t first, std::int64_t rows) {
+  MutableMatrixView part = y;
+  part.data = static_cast<std::byte*>(y.data) + first * y.row_stride * static_cast<std::int64_t>(dtype_size(y.dtype));
+  part.rows = rows;
+  return part;
+}
+
+// Factors of the routed and of the shared sum that need not be applied apart: they scale the weights.
+struct Factors {
+  float routed = 1.0f, shared = 1.0f;
+};
+Factors factors_of(const BlockConfig& config) {
+  double routed = config.out_scale, shared = config.out_scale;
+  if (config.router.scale_at == ScaleAt::kOnRoutedSum) routed *= config.router.scale;
+  if (config.shared.count != 0 && config.shared.gate == SharedGate::kAverage) routed *= 0.5, shared *= 0.5;
+  return {static_cast<float>(routed), static_cast<float>(shared)};
+}
+
+// Weights of the shared experts, one a token, or null for 1: the arena's memory lives until the next linear().
+const float* shared_weights(const CpuBlock& block, const MatrixView& x, float factor, CpuWorkspace& ws, int threads) {
+  if (block.config().shared.gate != SharedGate::kSigmoid && factor == 1.0f) return nullptr;
+  const std::size_t bytes = static_cast<std::size_t>(x.rows) * sizeof(float) + 64;
+  if (block.config().shared.gate != SharedGate::kSigmoid) {
+    ws.router_arena.reset(bytes);
+    float* weights = ws.router_arena.take<float>(x.rows);
+    std::fill_n(weights, x.rows, factor);
+    return weights;
+  }
+  ws.router_arena.reset(bytes + linear_bytes(block.chosen, block.shared_gate, x.rows, threads));
+  float* weights = ws.router_arena.take<float>(x.rows);
+  const float* logits = linear(block.chosen, block.shared_gate, x, ws.router_arena, threads);
+  for (std::int64_t t = 0; t < x.rows; ++t)
+    weights[t] = factor / (1.0f + std::exp(-logits[t * block.shared_gate.panels * kPanelColumns]));
+  return weights;
+}
+
+void list_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, CpuWorkspace& ws,
+                  int threads) {
+  const BlockConfig& config = block.config();
+  const Factors factors = factors_of(config);
+  TokenPermutation& permutation = ws.permutation;
+  permute(routing, config.router.columns(), permutation);
+  const bool at_input = config.router.apply_at == ApplyAt::kInput;
+  if (factors.routed != 1.0f && !at_input)
+    for (float& w : permutation.weight) w *= factors.routed;
+  ws.active.clear();
+  for (std::int64_t e = 0; e < config.router.num_experts; ++e) {
+    const std::int64_t first = permutation.offsets[static_cast<std::size_t>(e)];
+    const std::int64_t rows = permutation.offsets[static_cast<std::size_t>(e) + 1] - first;
+    if (rows == 0) continue;
+    const float* weight = permutation.weight.data() + first;
+    ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)],
+                         permutation.token.data() + first, at_input ? nullptr : weight, at_input ? weight : nullptr,
+                         rows, 0});
+  }
+  if (config.shared.count == 0 || x.rows == 0) return;
+  const float* weights = shared_weights(block, x, factors.shared, ws, threads);
+  for (const PackedExpert& expert : block.shared.experts)
+    ws.active.push_back({&block.shared, &expert, nullptr, weights, nullptr, x.rows, 0});
+}
+
+void run_tile(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
+              CpuWorkspace& ws, int threads) {
+  list_experts(block, x, routing, ws, threads);
+  TileRun run(block, x, y, ws, threads);
+  const std::int64_t experts = block.config().router.num_experts;
+  run.identity_rows(ws.permutation.offsets[static_cast<std::size_t>(experts)], ws.permutation.offsets.back());
+  run_parallel(run.threads(), [&run](Team& team, int thread) { run(team, thread); });
+}
+
+}  // namespace
+
+void run_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
+                 CpuWorkspace& ws) {
+  const std::int64_t k = routing.top_k;
+  const auto tile = [&](std::int64_t first, std::int64_t rows, CpuWorkspace& workspace, int threads) {
+    run_tile(block, rows_of(x, first, rows), {rows, k, routing.expert_ids + first * k, routing.weights + first * k},
+             rows_of(y, first, rows), workspace, threads);
+  };
+  const int threads = num_threads();
+  const bool small = block.bytes() < l2_cache_bytes() / 2;
+  if (threads == 1 || !small || x.rows < kOwnTokens * threads) {
+    for (std::int64_t t = 0; t < x.rows; t += kTokenTile) tile(t, std::min(kTokenTile, x.rows - t), ws, threads);
+    return;
+  }
+  // A piece is a quarter of a thread's tokens, for balance, but not so large that its rows leave the cache.
+  const std::int64_t piece = std::clamp<std::int64_t>(round_up(ceil_div(x.rows, threads * 4), 32), 32, 1024);
+  while (ws.children.size() < static_cast<std::size_t>(threads)) ws.children.push_back(std::make_unique<CpuWorkspace>());
+  std::atomic<std::int64_t> next{0};
+  run_parallel(threads, [&](Team&, int thread) {
+    for (std::int64_t first; (first = next.fetch_add(piece, std::memory_order_relaxed)) < x.rows;)
+      tile(first, std::min(piece, x.rows - first), *ws.children[static_cast<std::size_t>(thread)], 1);
+  });
+}
+
+void run_grouped(const CpuBlock& block, const MatrixView& rows, const std::int64_t* offsets,
+                 const MutableMatrixView& out, CpuWorkspace& ws) {
+  ws.active.clear();
+  TokenPermutation& permutation = ws.permutation;
+  permutation.token.resize(static_cast<std::size_t>(rows.rows));
+  for (std::int64_t r = 0; r < rows.rows; ++r) permutation.token[static_cast<std::size_t>(r)] = static_cast<std::int32_t>(r);
+  for (std::int64_t e = 0; e < block.config().router.num_experts; ++e)
+    if (offsets[e + 1] > offsets[e])
+      ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)],
+                           permutation.token.data() + offsets[e], nullptr, nullptr, offsets[e + 1] - offsets[e], 0});
+  TileRun run(block, rows, out, ws, num_threads());
+  run_parallel(run.threads(), [&run](Team& team, int thread) { run(team, thread); });
+}
+
+std::size_t experts_workspace_bytes(const CpuBlock& block, std::int64_t tokens) {
+  const BlockConfig& config = block.config();
+  const std::int64_t tile = std::min(tokens, kTokenTile), k = std::min(config.router.top_k, config.router.num_experts);
+  const std::int64_t segments = segments_per_step(block.weight(), block.kernels().activation) * kLineBytes;
+  // Every expert may end on a partial block of rows.
+  const std::int64_t rows = tile * k + config.router.num_experts * kBlockRows;
+  std::int64_t bytes = rows * block.routed.down_steps * segments + tile * block.routed.down_panels * kPanelColumns * 4;
+  bytes += config.shared.count * round_up(tile, kBlockRows) * block.shared.down_steps * segments;
+  const std::int64_t row_bytes = std::max(block.routed.up_steps, block.shared.up_steps) * segments;
+  bytes += num_threads() * (chunk_rows(tile, row_bytes) * row_bytes + static_cast<std::int64_t>(kAccumulatorFloats) * 4);
+  return static_cast<std::size_t>(bytes);
+}
+
+}  // namespace moekit::cpu

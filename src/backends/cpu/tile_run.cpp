@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/tile_run.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/linear.h"
+#include "core/float_convert.h"
+
+namespace moekit::cpu {
+namespace {
+
+constexpr std::int64_t kScratch = static_cast<std::int64_t>(kAccumulatorFloats);
+
+bool is_linear(const ExpertGroup& group) { return group.config.act == Activation::kLinear; }
+
+// Every token in order: rows of A that experts can share.
+bool all_tokens(const ActiveExpert& active, std::int64_t tokens) {
+  return active.rows == tokens && active.in_scale == nullptr;
+}
+
+}  // namespace
+
+TileRun::TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& workspace,
+                 int threads)
+    : block_(block),
+      kernels_(block.kernels()),
+      x_(x),
+      y_(y),
+      ws_(workspace),
+      threads_(threads),
+      segments_per_step_(segments_per_step(block.weight(), kernels_.activation)),
+      element_(static_cast<std::int64_t>(dtype_size(kernels_.activation))),
+      panels_(block.routed.down_panels),
+      out_stride_(panels_ * kPanelColumns) {
+  plan_units();
+  allocate();
+}
+
+void TileRun::plan_units() {
+  // Cost of a panel step in units of a row's share of it: 64 rows' work stands for reading 2 KiB from memory.
+  double macs = 0, bytes = 0, cost = 0;
+  std::int64_t all_rows = 0;
+  for (const ActiveExpert& active : ws_.active) {
+    const double steps = static_cast<double>(active.group->up_panels * active.group->up_steps +
+                                             active.group->down_panels * active.group->down_steps);
+    macs += static_cast<double>(active.rows) * steps * kStepBytes / static_cast<double>(dtype_size(block_.weight()));
+    bytes += steps * kStepBytes;
+    cost += static_cast<double>(active.group->up_panels * active.group->up_steps) * (64.0 + static_cast<double>(active.rows));
+    all_rows += active.rows;
+  }
+  threads_ = std::min(threads_, worthwhile_threads(macs, bytes));
+  const double mean_rows = static_cast<double>(all_rows) / static_cast<double>(std::max<std::size_t>(1, ws_.active.size()));
+  // Smaller units balance better; with many rows a unit must be worth its gather, which every share repeats.
+  const double units = static_cast<double>(threads_) * (mean_rows <= 4 ? 32.0 : mean_rows <= 16 ? 16.0 : 8.0);
+  slabs_ = std::min<std::int64_t>(panels_, threads_ == 1 ? 1 : mean_rows <= 32 ? threads_ * 4 : threads_);
+
+  ws_.units.clear();
+  std::int64_t shared_a = -1;  // where the experts with every token find A, if they need no up-projection
+  for (std::size_t i = 0; i < ws_.active.size(); ++i) {
+    ActiveExpert& active = ws_.active[i];
+    const ExpertGroup& group = *active.group;
+    const bool linear = is_linear(group);
+    const bool share = linear && all_tokens(active, x_.rows);
+    if (share && shared_a >= 0) {
+      active.down_a = shared_a;
+      continue;
+    }
+    active.down_a = down_bytes_;
+    if (share) shared_a = down_bytes_;
+    down_bytes_ += round_up(active.rows, kBlockRows) * group.down_steps * segments_per_step_ * kLineBytes;
+    const std::int64_t row_bytes = group.up_steps * segments_per_step_ * kLineBytes;
+    const std::int64_t chunk = linear ? std::max<std::int64_t>(64, round_up(ceil_div(active.rows, threads_ * 4), 32))
+                                      : chunk_rows(active.rows, row_bytes);
+    if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
+    for (std::int64_t row = 0; row < active.rows; row += chunk) {
+      const std::int64_t rows = std::min(chunk, active.rows - row);
+      const double part = static_cast<double>(group.up_panels * group.up_steps) * (64.0 + static_cast<double>(rows));
+      const std::int64_t most = std::max<std::int64_t>(1, group.up_panels / (rows > 16 ? 4 : 1));
+      const std::int64_t shares =
+          linear ? 1 : std::clamp<std::int64_t>(static_cast<std::int64_t>(part * units / cost + 0.5), 1, most);
+      for (std::int64_t s = 0; s < shares; ++s)
+        ws_.units.push_back({static_cast<std::int64_t>(i), row, rows, group.up_panels * s / shares,
+                             group.up_panels * (s + 1) / shares});
+    }
+  }
+}
+
+void TileRun::allocate() {
+  const auto bytes = [](std::int64_t n) { return Arena::padded(static_cast<std::size_t>(n)); };
+  const std::int64_t out_floats = checked_mul(x_.rows, out_stride_, "accumulators");
+  ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) + bytes(checked_mul(out_floats, 4, "accumulators")) +
+                  bytes(threads_ * kScratch * 4));
+  a_ = ws_.arena.take<std::byte>(threads_ * chunk_bytes_);
+  down_a_ = ws_.arena.take<std::byte>(down_bytes_);
+  out_ = ws_.arena.take<float>(out_floats);
+  scratch_ = ws_.arena.take<float>(threads_ * kScratch);
+}
+
+void TileRun::operator()(Team& team, int thread) noexcept {
+  const KernelTable& table = *block_.chosen.table;
+  const auto units = static_cast<std::int64_t>(ws_.units.size());
+  if (table.enter != nullptr) table.enter();
+  // One unit is claimed ahead, so that the last panel of a unit can prefetch the first of the next.
+  std::int64_t unit = next_unit_.fetch_add(1, std::memory_order_relaxed);
+  while (unit < units) {
+    const std::int64_t following = next_unit_.fetch_add(1, std::memory_order_relaxed);
+    up(ws_.units[static_cast<std::size_t>(unit)], following < units ? first_panel(following) : nullptr, thread);
+    unit = following;
+  }
+  team.barrier();
+  for (std::int64_t slab; (slab = next_slab_.fetch_add(1, std::memory_order_relaxed)) < slabs_;) down(slab, thread);
+  if (table.leave != nullptr) table.leave();
+}
+
+const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {
+  const UpUnit& u = ws_.units[static_cast<std::size_t>(unit)];
+  const ActiveExpert& active = ws_.active[static_cast<std::size_t>(u.active)];
+  return active.expert->up == nullptr ? nullptr : active.expert->up + u.first * active.group->up_steps * kStepBytes;
+}
+
+void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
+  const ExpertGroup& group = *active.group;
+  GatherArgs args;
+  args.x = x_.data;
+  args.row_stride = x_.row_stride;
+  args.rows = rows;
+  args.columns = x_.cols;
+  args.segments = (is_linear(group) ? group.down_steps : group.up_steps) * segments_per_step_;
+  args.a = a;
+  if (active.token != nullptr) {
+    args.token = active.token + row;
+  } else {
+    args.x = static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
+  }
+  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
+  (x_.dtype == DType::kBFloat16 ? kernels_.gather_bf16 : kernels_.gather_f32)(args);
+}
+
+void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept {
+  const ActiveExpert& active = ws_.active[static_cast<std::size_t>(unit.active)];
+  const ExpertGroup& group = *active.group;
+  const std::int64_t down_segments = group.down_steps * segments_per_step_;
+  std::byte* h = down_a_ + active.down_a + unit.row / kBlockRows * down_segments * kSegmentBytes;
+  if (is_linear(group)) return gather(active, unit.row, unit.rows, h);
+  UpArgs args;
+  std::byte* a = a_ + thread * chunk_bytes_;
+  gather(active, unit.row, unit.rows, a);
+  args.a = a;
+  args.rows = unit.rows;
+  args.steps = group.up_steps;
+  args.panels = active.expert->up;
+  args.first = unit.first;
+  args.last = unit.last;
+  args.bias = active.expert->up_bias;
+  args.h = h;
+  args.h_segments = down_segments;
+  args.activation = group.activation;
+  args.next = next;
+  args.scratch = scratch_ + thread * kScratch;
+  kernels_.up(args);
+  // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
+  const std::int64_t made = group.up_panels * (is_gated(group.config.act) ? 16 : 32) * element_;
+  const std::int64_t row_bytes = down_segments * kLineBytes;
+  if (unit.last != group.up_panels) return;
+  for (std::int64_t at = made; at < row_bytes; at = (at / kLineBytes + 1) * kLineBytes) {
+    const std::int64_t left = kLineBytes - at % kLineBytes;
+    for (std::int64_t r = 0; r < unit.rows; ++r)
+      std::memset(h + r / kBlockRows * down_segments * kSegmentBytes + at / kLineBytes * kSegmentBytes +
+                      r % kBlockRows * kLineBytes + at % kLineBytes,
+                  0, static_cast<std::size_t>(left));
+  }
+}
+
+void TileRun::down(std::int64_t slab, int thread) noexcept {
+  const std::int64_t first = panels_ * slab / slabs_, last = panels_ * (slab + 1) / slabs_;
+  for (std::int64_t t = 0; t < x_.rows; ++t)
+    std::memset(out_ + t * out_stride_ + first * kPanelColumns, 0,
+                static_cast<std::size_t>((last - first) * kPanelColumns) * sizeof(float));
+  for (std::size_t i = 0; i < ws_.active.size(); ++i) {
+    const ActiveExpert& active = ws_.active[i];
+    const ExpertGroup& group = *active.group;
+    const std::int64_t row_bytes = group.down_steps * segments_per_step_ * kLineBytes;
+    const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
+    // Identity experts come after the routed ones and before the shared ones: ascending ids, then the rest.
+    if (&group == &block_.shared && (i == 0 || ws_.active[i - 1].group != &block_.shared)) add_identity(first, last);
+    for (std::int64_t row = 0; row < active.rows; row += chunk) {
+      DownArgs args;
+      args.a = down_a_ + active.down_a + row * row_bytes;
+      args.rows = std::min(chunk, active.rows - row);
+      args.steps = group.down_steps;
+      args.panels = active.expert->down;
+      args.first = first;
+      args.last = last;
+      args.bias = active.expert->down_bias;
+      args.token = active.token != nullptr ? active.token + row : nullptr;
+      args.weight = active.weight != nullptr ? active.weight + row : nullptr;
+      args.out = active.token != nullptr ? out_ : out_ + row * out_stride_;
+      args.out_stride = out_stride_;
+      if (i + 1 < ws_.active.size()) {
+        const ActiveExpert& after = ws_.active[i + 1];
+        args.next = after.expert->down + first * after.group->down_steps * kStepBytes;
+      }
+      args.scratch = scratch_ + thread * kScratch;
+      kernels_.down(args);
+    }
+  }
+  if (block_.config().shared.count == 0) add_identity(first, last);
+  FinishArgs args;
+  args.out = out_;
+  args.out_stride = out_stride_;
+  args.rows = x_.rows;
+  args.first = first * kPanelColumns;
+  args.last = std::min(last * kPanelColumns, y_.cols);
+  args.y = y_.data;
+  args.dtype = y_.dtype;
+  args.y_stride = y_.row_stride;
+  block_.chosen.table->finish(args);
+}
+
+void TileRun::add_identity(std::int64_t first, std::int64_t last) const noexcept {
+  const TokenPermutation& permutation = ws_.permutation;
+  const std::int64_t begin = first * kPanelColumns, end = std::min(last * kPanelColumns, x_.cols);
+  for (std::int64_t row = identity_first_; row < identity_last_; ++row) {
+    const std::int64_t token = permutation.token[static_cast<std::size_t>(row)];
+    const float weight = permutation.weight[static_cast<std::size_t>(row)];
+    float* out = out_ + token * out_stride_;
+    for (std::int64_t c = begin; c < end; ++c)
+      out[c] += weight * load_as_float(x_.data, x_.dtype, token * x_.row_stride + c);
+  }
+}
+
+}  // namespace moekit::cpu

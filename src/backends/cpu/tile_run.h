@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// One tile of tokens through its active experts.
+#pragma once
+
+#include <atomic>
+
+#include "backends/cpu/packed.h"
+#include "backends/cpu/workspace.h"
+#include "core/thread_pool.h"
+
+namespace moekit::cpu {
+
+class TileRun {
+ public:
+  /// Plans: `workspace.active` holds the experts with rows, in order; down_a is filled in here. Identity rows, if any,
+  /// are rows [identity_first, identity_last) of the workspace's permutation.
+  TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& workspace, int threads);
+  void identity_rows(std::int64_t first, std::int64_t last) noexcept {
+    identity_first_ = first;
+    identity_last_ = last;
+  }
+  /// Threads that the tile has use for, at most those of the constructor.
+  int threads() const noexcept { return threads_; }
+  /// The job of one thread of the team.
+  void operator()(Team& team, int thread) noexcept;
+
+ private:
+  void plan_units();
+  void allocate();
+  void up(const UpUnit& unit, const std::byte* next, int thread) noexcept;
+  void gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept;
+  void down(std::int64_t slab, int thread) noexcept;
+  void add_identity(std::int64_t first, std::int64_t last) const noexcept;
+  const std::byte* first_panel(std::int64_t unit) const noexcept;
+
+  const CpuBlock& block_;
+  const WeightKernels& kernels_;
+  const MatrixView x_;
+  const MutableMatrixView y_;
+  CpuWorkspace& ws_;
+  int threads_;
+  std::int64_t segments_per_step_, element_;  // element: bytes of A's dtype
+  std::int64_t slabs_ = 1, panels_ = 0, out_stride_ = 0;
+  std::int64_t chunk_bytes_ = 0, down_bytes_ = 0;
+  std::int64_t identity_first_ = 0, identity_last_ = 0;
+  std::byte* a_ = nullptr;       // chunk_bytes_ a thread
+  std::byte* down_a_ = nullptr;  // A of the down-projections
+  float* out_ = nullptr;         // [tokens, out_stride_]
+  float* scratch_ = nullptr;
+  std::atomic<std::int64_t> next_unit_{0}, next_slab_{0};
+};
+
+}  // namespace moekit::cpu

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen float lanes by the compiler's vector extensions, lowered to whatever the ISA of the including file has.
+// Only for kernels_*.cpp: everything is in an anonymous namespace, so that no copy made for one ISA serves another.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace moekit::cpu {
+namespace {
+
+#define MOEKIT_INLINE inline __attribute__((always_inline))
+
+using F16 = float __attribute__((vector_size(64)));
+using I16 = std::int32_t __attribute__((vector_size(64)));
+using U16 = std::uint32_t __attribute__((vector_size(64)));
+using H16 = std::uint16_t __attribute__((vector_size(32)));
+
+template <class V, class T>
+MOEKIT_INLINE V load(const T* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class V, class T>
+MOEKIT_INLINE void store(T* p, V v) {
+  std::memcpy(p, &v, sizeof v);
+}
+MOEKIT_INLINE F16 splat(float x) { return F16{} + x; }
+MOEKIT_INLINE F16 min16(F16 x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays NaN
+MOEKIT_INLINE F16 max16(F16 x, float limit) { return x < limit ? splat(limit) : x; }
+
+/// Round to nearest even, NaN kept and made quiet.
+MOEKIT_INLINE H16 to_bf16(F16 x) {
+  const U16 bits = (U16)x;
+  const U16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const U16 quiet = (bits >> 16) | 0x40u;
+  return __builtin_convertvector(x == x ? rounded : quiet, H16);
+}
+MOEKIT_INLINE F16 from_bf16(H16 h) { return (F16)(__builtin_convertvector(h, U16) << 16); }
+
+/// e^x, relative error below 3e-7 for |x| < 80. 2^(x log2 e) split at the nearest integer; 2^f by its Taylor series to
+/// degree 6, whose next term is (ln2 / 2)^7 / 7! = 1.2e-7 at the ends. Overflows to infinity from 88.4 on, stays at
+/// 1.2e-38 below -87.3 (a normal number: no subnormals enter the kernels this way).
+MOEKIT_INLINE F16 exp16(F16 x) {
+  const float log2e = 1.44269504088896341f, magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const F16 t = max16(min16(x, 89.0f), -87.3f);
+  const F16 n = (t * log2e + magic) - magic;
+  const F16 f = t * log2e - n;
+  F16 p = splat(1.54035304e-4f);
+  p = p * f + 1.33335581e-3f;
+  p = p * f + 9.61812911e-3f;
+  p = p * f + 5.55041087e-2f;
+  p = p * f + 2.40226507e-1f;
+  p = p * f + 6.93147181e-1f;
+  p = p * f + 1.0f;
+  const I16 exponent = __builtin_convertvector(n, I16);
+  return p * (F16)((exponent + 127) << 23);
+}
+
+}  // namespace
+}  // namespace moekit::cpu
