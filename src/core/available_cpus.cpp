@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -74,7 +75,7 @@ int available_cpus() noexcept {
   try {
     int cpus = affinity_cpus();
     const double quota = cgroup_cpus();
-    if (quota > 0) cpus = std::min(cpus, std::max(1, static_cast<int>(quota + 0.5)));
+    if (quota > 0) cpus = std::min(cpus, std::max(1, static_cast<int>(std::lround(quota))));
     return std::max(1, cpus);
   } catch (...) {
     return 1;

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# All tests. Sets up all it needs on a fresh Debian 12 machine (root or sudo).
+#   bash scripts/test.sh          everything: about 20 minutes on 2 cores without a warm cache
+#   bash scripts/test.sh quick    release build, ctest and pytest only
+#   bash scripts/test.sh PART...  some of: release python asan tsan arm
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+parts=("$@")
+case "${1:-all}" in
+  all) parts=(release python asan tsan arm) ;;
+  quick) parts=(release python) ;;
+esac
+for part in "${parts[@]}"; do
+  case "$part" in release | python | asan | tsan | arm) ;; *) fail "unknown part '$part': release python asan tsan arm" ;; esac
+done
+wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
+
+summary=()
+failures=0
+# part HEADING COMMAND...: runs one part, notes its result and time, and goes on.
+part() {
+  local heading=$1 begin=$SECONDS status
+  shift
+  say "$heading"
+  set +e  # not `("$@") || status=$?`: that would switch -e off inside as well
+  (set -e && "$@")
+  status=$?
+  set -e
+  if [ "$status" != 0 ]; then failures=$((failures + 1)); fi
+  summary+=("$(printf '%-6s %5ds  %s' "$([ "$status" = 0 ] && echo ok || echo FAILED)" $((SECONDS - begin)) "$heading")")
+  echo "--- $heading: $([ "$status" = 0 ] && echo ok || echo "failed ($status)"), $((SECONDS - begin)) s"
+}
+
+# The lines of passed tests go to the log only; failures and the closing lines are shown.
+run_ctest() {
+  local preset=$1
+  shift
+  "${prefix[@]}" ctest --preset "$preset" --timeout 900 --output-log "build/ctest-$preset.log" "$@" 2>&1 |
+    grep -vE '^ +Start +[0-9]+: |Passed +[0-9.]+ sec *$'
+}
+
+build_and_ctest() {
+  local preset=$1
+  shift
+  cmake --preset "$preset" --log-level=NOTICE -D MOEKIT_WERROR=ON
+  cmake --build --preset "$preset" -- --quiet
+  run_ctest "$preset" "$@"
+}
+prefix=()
+
+run_release() { build_and_ctest release --parallel "$(nproc)"; }
+
+run_python() {
+  need_moekit
+  "$venv/bin/python" -m pytest -q -p no:cacheprovider python/tests
+}
+
+run_notebooks() { "$venv/bin/python" -m pytest -q -p no:cacheprovider --nbmake examples/*.ipynb; }
+
+run_asan() { build_and_ctest asan; }
+
+# ThreadSanitizer's runtime cannot place its shadow when the kernel randomises addresses widely.
+run_tsan() {
+  if setarch "$(uname -m)" -R true 2>/dev/null; then prefix=(setarch "$(uname -m)" -R); fi
+  build_and_ctest tsan
+}
+
+run_arm() { build_and_ctest aarch64 --label-exclude house --parallel "$(nproc)"; }
+
+packages=("${BUILD_PACKAGES[@]}" libgtest-dev libbenchmark-dev libdnnl-dev git)
+if wanted arm; then packages+=(g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user); fi
+need_packages "${packages[@]}"
+(need_packages ccache) || echo "no ccache: every build starts from nothing"
+if wanted python; then need_python scripts/requirements-test.txt; fi
+
+if wanted release; then part "Release build, C++ tests, house checks, installed tree" run_release; fi
+if wanted python; then
+  part "Python package and its tests" run_python
+  if compgen -G 'examples/*.ipynb' >/dev/null; then part "Notebooks" run_notebooks; fi
+fi
+if wanted asan; then part "C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer" run_asan; fi
+if wanted tsan; then part "C++ tests under ThreadSanitizer" run_tsan; fi
+if wanted arm; then part "C++ tests for Arm64 under qemu (NEON kernels)" run_arm; fi
+
+say "Summary"
+printf '%s\n' "${summary[@]}"
+echo "$((${#summary[@]} - failures)) parts passed, $failures failed"
+[ "$failures" = 0 ]
