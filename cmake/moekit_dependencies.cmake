@@ -3,7 +3,7 @@
 include(FetchContent)
 find_package(Threads REQUIRED)
 
-# moekit_require(package target version url sha256): the target after the call, however it was had.
+# moekit_fetch(name url sha256): downloads and unpacks a pinned archive; its folder is in moekit_<name>_dir afterwards.
 function(moekit_fetch name url sha256)
   message(STATUS "moekit: ${name} not found, fetching ${url}")
   FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} DOWNLOAD_EXTRACT_TIMESTAMP TRUE SOURCE_SUBDIR none)
@@ -30,10 +30,21 @@ if(NOT TARGET nlohmann_json::nlohmann_json)
   add_library(nlohmann_json::nlohmann_json ALIAS moekit_nlohmann_json)
 endif()
 
+# Header and library by themselves: the package file of Debian's oneDNN fails where OpenCL's headers are missing, which
+# nothing here needs.
 set(MOEKIT_ONEDNN_FOUND OFF)
 if(MOEKIT_WITH_ONEDNN)
-  find_package(dnnl QUIET CONFIG)
-  if(TARGET DNNL::dnnl)
+  find_path(MOEKIT_DNNL_INCLUDE_DIR oneapi/dnnl/dnnl_version.h)
+  find_library(MOEKIT_DNNL_LIBRARY dnnl)
+  if(MOEKIT_DNNL_INCLUDE_DIR AND MOEKIT_DNNL_LIBRARY)
     set(MOEKIT_ONEDNN_FOUND ON)
+    # dnnl_VERSION: as the package file names it
+    file(STRINGS ${MOEKIT_DNNL_INCLUDE_DIR}/oneapi/dnnl/dnnl_version.h lines REGEX "DNNL_VERSION_(MAJOR|MINOR|PATCH) +[0-9]")
+    string(REGEX MATCHALL "[0-9]+" dnnl_VERSION "${lines}")
+    list(JOIN dnnl_VERSION "." dnnl_VERSION)
+    add_library(moekit_dnnl INTERFACE)
+    target_include_directories(moekit_dnnl SYSTEM INTERFACE ${MOEKIT_DNNL_INCLUDE_DIR})
+    target_link_libraries(moekit_dnnl INTERFACE ${MOEKIT_DNNL_LIBRARY})
+    add_library(DNNL::dnnl ALIAS moekit_dnnl)
   endif()
 endif()
