@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "conformance/targets.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#if __has_include("backends/cpu/isa.h")
+#include "backends/cpu/isa.h"
+#endif
+
+namespace moekit::conformance {
+namespace {
+
+#if __has_include("backends/cpu/isa.h")
+std::vector<std::string> host_isas() {
+  const auto host = cpu::host_isas();
+  for (const std::string_view isa : cpu::known_isas())
+    if (std::find(host.begin(), host.end(), isa) == host.end())
+      std::fprintf(stderr, "not tested: %s\n", std::string(isa).c_str());
+  return {host.begin(), host.end()};
+}
+
+// Packs under a forced ISA and restores the automatic choice.
+struct ForcedIsa {
+  explicit ForcedIsa(const std::string& isa) { cpu::force_isa(isa); }
+  ~ForcedIsa() { cpu::force_isa(""); }
+};
+#else
+std::vector<std::string> host_isas() { return {""}; }
+
+struct ForcedIsa {
+  explicit ForcedIsa(const std::string&) {}
+};
+#endif
+
+std::vector<Target> find_targets() {
+  std::vector<Target> found;
+  std::size_t count = 0;
+  const Backend* const* list = backends(&count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string name(list[i]->name());
+    if (const Support support = list[i]->available(); !support) {
+      std::fprintf(stderr, "not tested: %s (%s)\n", name.c_str(), support.reason.c_str());
+    } else if (name == "cpu") {
+      for (const std::string& isa : host_isas()) found.push_back({name, isa});
+    } else {
+      found.push_back({name, ""});
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+const std::vector<Target>& targets() {
+  static const std::vector<Target> list = find_targets();
+  return list;
+}
+
+MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
+                    const std::string& dtype) {
+  const ForcedIsa forced(target.isa);
+  LayerOptions options;
+  options.dtype = dtype;
+  options.backend = target.backend;
+  return MoeLayer(config, tensors, options);
+}
+
+std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
+                                        const std::string& dtype) {
+  const ForcedIsa forced(target.isa);
+  return backend_by_name(target.backend).pack(config, tensors, weight_format(dtype), {});
+}
+
+}  // namespace moekit::conformance

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the conformance suite runs on: every backend of the library that works here, the CPU backend once for each ISA.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace moekit::conformance {
+
+struct Target {
+  std::string backend;
+  std::string isa;  // CPU backend only
+  std::string name() const { return isa.empty() ? backend : backend + "_" + isa; }
+};
+
+/// Also prints "not tested: <isa>" for kernels of the library that this machine cannot run.
+const std::vector<Target>& targets();
+
+/// A layer packed for a target.
+MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
+                    const std::string& dtype);
+/// The same without the layer around it.
+std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
+                                        const std::string& dtype);
+
+}  // namespace moekit::conformance
