@@ -15,14 +15,15 @@ namespace {
 
 /// All eight tiles 16 rows x 64 bytes: 0-3 accumulators, 4 and 5 activations, 6 and 7 weights. Rows beyond the batch
 /// are multiplied too and never stored into results.
-inline void amx_enter() noexcept {
-  struct alignas(64) {
-    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    std::uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } config;
-  _tile_loadconfig(&config);
-}
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// Constant data, not a local: the intrinsic tells the compiler of its first eight bytes only, and stores to the rest of
+// a local would be dropped.
+constexpr TileConfig kTileConfig;
+inline void amx_enter() noexcept { _tile_loadconfig(&kTileConfig); }
 inline void amx_leave() noexcept { _tile_release(); }
 
 struct AmxGemm {

@@ -13,13 +13,32 @@
 namespace moekit::cpu {
 namespace {
 
+// Spelt out for each width: GCC drops a vector attribute that depends on a template parameter.
+template <int kBytes>
+struct Lanes;
+template <>
+struct Lanes<16> {
+  using F = float __attribute__((vector_size(16)));
+  using I = std::int32_t __attribute__((vector_size(16)));
+};
+template <>
+struct Lanes<32> {
+  using F = float __attribute__((vector_size(32)));
+  using I = std::int32_t __attribute__((vector_size(32)));
+};
+template <>
+struct Lanes<64> {
+  using F = float __attribute__((vector_size(64)));
+  using I = std::int32_t __attribute__((vector_size(64)));
+};
+
 /// kVectorBytes: of a register. kRows: rows in registers at once. kTiles: tiles (of 16 columns) at once.
 /// kRows * kTiles * 64 / kVectorBytes accumulators should fill the register file but for a column of weights.
 template <class Weight, int kVectorBytes, int kRows, int kTiles>
 struct FmaGemm {
   using Activation = float;
-  using V = float __attribute__((vector_size(kVectorBytes)));
-  using I = std::int32_t __attribute__((vector_size(kVectorBytes)));
+  using V = typename Lanes<kVectorBytes>::F;
+  using I = typename Lanes<kVectorBytes>::I;
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr bool kBf16 = sizeof(Weight) == 2;
   static constexpr std::int64_t kSegments = kBf16 ? 2 : 1;
