@@ -44,10 +44,12 @@ std::set<std::string_view> understood_fields(const Family& family) {
   for (const Field* field :
        {&family.hidden, &family.layers, &family.experts, &family.top_k, &family.intermediate, &family.renorm,
         &family.scale, &family.groups, &family.kept_groups, &family.shared_count, &family.shared_intermediate,
-        &family.layer_rule.first, &family.layer_rule.last, &family.layer_rule.step})
+        &family.eps, &family.sparsemixer_eps, &family.limit, &family.alpha, &family.layer_rule.first,
+        &family.layer_rule.last, &family.layer_rule.step, &family.layer_rule.offset})
     names.insert(field->names.begin(), field->names.end());
   for (const KnownValues& known : family.known_values) names.insert(known.field);
   names.insert(family.irrelevant.begin(), family.irrelevant.end());
+  if (family.group_switch.field != nullptr) names.insert(family.group_switch.field);
   if (family.layer_rule.dense_list != nullptr) names.insert(family.layer_rule.dense_list);
   if (family.layer_rule.type_list != nullptr) names.insert(family.layer_rule.type_list);
   return names;
@@ -101,12 +103,27 @@ void expect_at_most(const Config& config, const Field& field, std::int64_t value
                 field_text(limit_field.names) + " " + std::to_string(limit));
 }
 
+/// The value of a field that the family may have.
+void read_number(const Config& config, const Field& field, double& value) {
+  if (!field.names.empty()) value = config.number(field);
+}
+
+bool uses_groups(const Family& family, const Config& config) {
+  const GroupSwitch& group_switch = family.group_switch;
+  if (group_switch.field == nullptr) return true;
+  const nlohmann::json* value = config.find({group_switch.field});
+  return value != nullptr && *value == group_switch.grouped;
+}
+
 void read_router(const Family& family, const Config& config, RouterConfig& router) {
   router.num_experts = config.integer(family.experts, 1);
   router.top_k = config.integer(family.top_k, 1);
   expect_at_most(config, family.top_k, router.top_k, family.experts, router.num_experts);
   router.renorm = config.boolean(family.renorm) ? family.renorm_rule : Renorm::kOff;
+  read_number(config, family.eps, router.eps);
+  read_number(config, family.sparsemixer_eps, router.sparsemixer_eps);
   router.scale = config.number(family.scale);
+  if (!uses_groups(family, config)) return;
   router.n_group = config.integer(family.groups, 0);
   router.topk_group = config.integer(family.kept_groups, 0);
   if (router.n_group <= 1) {  // one group holds all experts: nothing to choose among
@@ -137,6 +154,8 @@ BlockConfig read_block_config(const Family& family, const Config& config) {
   block.expert.input = block.expert.output = config.integer(family.hidden, 1);
   block.expert.intermediate = config.integer(family.intermediate, 1);
   block.expert.act = read_activation(family, config);
+  read_number(config, family.limit, block.expert.limit);
+  read_number(config, family.alpha, block.expert.alpha);
 
   const std::int64_t count = config.integer(family.shared_count, 0);
   const std::int64_t shared = family.shared_intermediate.names.empty() ? count * block.expert.intermediate

@@ -48,23 +48,23 @@ bool is_transposed(const Family& family, const StackedShapes& rows, const Stacke
   return seen.up == turned.up && seen.down == turned.down && (seen.up != rows.up || seen.down != rows.down);
 }
 
-std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig& config, Accounting& tensors) {
+std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig& config, const StackedNames& names,
+                                        Accounting& tensors) {
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
   const bool gated = is_gated(config.expert.act);
   const std::int64_t width = gated ? 2 * inner : inner;
-  const std::string up_name = gated ? "experts.gate_up_proj" : "experts.up_proj";
+  const std::string up_name = names.gate_up, down_name = names.down;
   const StackedShapes rows = {{count, width, hidden}, {count, hidden, inner}};
   const StackedShapes turned = {{count, hidden, width}, {count, inner, hidden}};
-  const bool transposed =
-      is_transposed(family, rows, turned, {tensors.shape(up_name), tensors.shape("experts.down_proj")});
+  const bool transposed = is_transposed(family, rows, turned, {tensors.shape(up_name), tensors.shape(down_name)});
   const StackedShapes& expected = transposed ? turned : rows;
   const TensorRef& up = tensors.take(up_name, expected.up, "experts, gate and up rows, hidden size of config.json");
   const TensorRef& down =
-      tensors.take("experts.down_proj", expected.down, "experts, hidden size, intermediate size of config.json");
+      tensors.take(down_name, expected.down, "experts, hidden size, intermediate size of config.json");
   TensorRef up_bias, down_bias;
   if (config.expert.up_bias) up_bias = tensors.take(up_name + "_bias", {count, width}, "biases of gate and up");
-  if (config.expert.down_bias) down_bias = tensors.take("experts.down_proj_bias", {count, hidden}, "biases of down");
+  if (config.expert.down_bias) down_bias = tensors.take(down_name + "_bias", {count, hidden}, "biases of down");
 
   const std::int64_t step = gated && family.interleaved ? 2 : 1;
   const std::int64_t up_first = !gated ? 0 : family.interleaved ? 1 : inner;
@@ -88,8 +88,8 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
 }  // namespace
 
 std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig& config, Accounting& tensors) {
-  if (!tensors.find({"experts.gate_up_proj", "experts.up_proj", "experts.down_proj"}).empty())
-    return take_stacked(family, config, tensors);
+  for (const StackedNames& names : family.stacked_names)
+    if (!tensors.find({names.gate_up, names.down}).empty()) return take_stacked(family, config, names, tensors);
   // One at a time: a config.json that claims 2^31 experts fails at the first that is missing.
   const std::string says = "config.json says " + std::to_string(config.router.num_experts) + " experts of ";
   const std::string why_up = says + "[intermediate size, hidden size]";

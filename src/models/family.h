@@ -17,21 +17,34 @@ struct ProjectionNames {
   const char *gate, *up, *down;
 };
 
-/// How the stacked layout experts.gate_up_proj, experts.down_proj is stored.
+/// Names of the stacked tensors; their biases have "_bias" appended.
+struct StackedNames {
+  const char *gate_up, *down;
+};
+
+/// How the stacked layout is stored.
 enum class Stacked : std::uint8_t {
   kRows,        // [E, 2I, H] and [E, H, I]
   kTransposed,  // [E, H, 2I] and [E, I, H]
   kByShape,     // whichever fits, kRows when both do
 };
 
-/// Which layers have experts: first <= layer <= last, (layer + phase) % step == 0 and not in a list of dense layers.
+/// Which layers have experts: first <= layer <= last, (layer + phase - offset) % step == 0 and not in a list of dense
+/// layers.
 struct LayerRule {
   Field first{{}, 0.0};
   Field last{{}, -1.0};  // -1: the last layer
   Field step{{}, 1.0};
+  Field offset{{}, 0.0};
   std::int64_t phase = 0;
   const char* dense_list = nullptr;  // a list of layer indices
   const char* type_list = nullptr;   // a list of "sparse" and "dense", one for each layer; decides alone when present
+};
+
+/// A field that names the selection method: the group rule holds for one of its values only.
+struct GroupSwitch {
+  const char* field = nullptr;
+  const char* grouped = nullptr;
 };
 
 /// A field that would change the routing or the experts, and the values whose meaning is known here.
@@ -61,9 +74,14 @@ struct Family {
   Field scale{{}, 1.0};
   Field groups{{}, 1.0};
   Field kept_groups{{}, 1.0};
-  Field shared_count{{}, 0.0};         // shared experts, each of the size of a routed one ...
-  Field shared_intermediate{{}, 0.0};  // ... or the size of the one shared expert
-  std::vector<const char*> activation = {"hidden_act"};
+  GroupSwitch group_switch;
+  Field eps{{}, {}};              // of the renormalisation, when config.json has it
+  Field sparsemixer_eps{{}, {}};  // the three below likewise
+  Field limit{{}, {}};
+  Field alpha{{}, {}};
+  Field shared_count{{}, 0.0};                           // shared experts, each of the size of a routed one ...
+  Field shared_intermediate{{}, 0.0};                    // ... or the size of the one shared expert
+  std::vector<const char*> activation = {"hidden_act"};  // none: the family's own
   LayerRule layer_rule;
   std::vector<KnownValues> known_values;
   std::vector<const char*> irrelevant;  // fields with a routing word in their name that inference does not need
@@ -76,11 +94,16 @@ struct Family {
   std::vector<std::string> router_bias;
   std::vector<std::string> selection_bias;
   std::vector<ProjectionNames> projections = {{"gate_proj", "up_proj", "down_proj"}};
+  std::vector<StackedNames> stacked_names = {{"experts.gate_up_proj", "experts.down_proj"}};
   Stacked stacked = Stacked::kRows;
   bool interleaved = false;  // gate and up rows alternate in gate_up_proj instead of gate first
   std::vector<std::string> shared_prefixes = {"shared_experts.", "shared_expert."};
   std::vector<std::string> shared_gate_weight = {"shared_expert_gate.weight"};
 };
+
+/// Families that others start from: softmax with weights cast back, and sigmoid with a selection bias and groups.
+Family qwen3_moe();
+Family deepseek_v3();
 
 /// All families, in the order of models.cpp.
 const std::vector<Family>& families();

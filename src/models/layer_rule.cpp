@@ -51,13 +51,14 @@ std::vector<std::int64_t> moe_layers(const Family& family, const Config& config)
   const std::int64_t first = config.integer(rule.first, 0);
   const std::int64_t last = config.integer(rule.last, -1);
   const std::int64_t step = config.integer(rule.step, 1);
+  const std::int64_t phase = rule.phase - config.integer(rule.offset, 0);
   std::set<std::int64_t> dense;
   if (rule.dense_list != nullptr) {
     const std::vector<std::int64_t> list = config.integers(rule.dense_list);
     dense.insert(list.begin(), list.end());
   }
   for (std::int64_t layer = first; layer < layers && (last < 0 || layer <= last); ++layer)
-    if ((layer + rule.phase) % step == 0 && dense.count(layer) == 0) result.push_back(layer);
+    if ((layer + phase) % step == 0 && dense.count(layer) == 0) result.push_back(layer);
   return result;
 }
 

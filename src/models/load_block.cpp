@@ -47,8 +47,13 @@ RouterTensors take_router(const Family& family, const BlockConfig& block, Accoun
   router.weight =
       tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json");
   if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of config.json");
-  if (!family.selection_bias.empty())
-    router.selection_bias = tensors.take(family.selection_bias, {columns}, "experts of config.json");
+  if (!family.selection_bias.empty()) {
+    const bool row = tensors.shape(tensors.find(family.selection_bias)).size() == 2;  // [1, E] in ERNIE
+    router.selection_bias = tensors.take(
+        family.selection_bias, row ? std::vector<std::int64_t>{1, columns} : std::vector<std::int64_t>{columns},
+        "experts of config.json");
+    router.selection_bias.shape = {columns};
+  }
   return router;
 }
 

@@ -9,15 +9,36 @@
 
 namespace moekit {
 
-Family deepseek_v3();
+Family afmoe();
+Family deepseek_v2();
+Family deepseek_v32();
+Family dots1();
+Family ernie4_5_moe();
+Family exaone_moe();
+Family flex_olmo();
+Family glm4_moe();
+Family glm_moe_dsa();
+Family gpt_oss();
+Family granitemoe();
+Family hy_v3();
+Family jamba();
+Family mellum();
+Family minimax();
+Family minimax_m2();
 Family mixtral();
-Family qwen3_moe();
+Family olmoe();
+Family phimoe();
+Family qwen2_moe();
+Family qwen3_5_moe();
+Family qwen3_next();
+Family solar_open();
 
 const std::vector<Family>& families() {
   static const std::vector<Family> all = {
-      deepseek_v3(),
-      mixtral(),
-      qwen3_moe(),
+      afmoe(),       deepseek_v2(), deepseek_v3(), deepseek_v32(), dots1(),      ernie4_5_moe(), exaone_moe(),
+      flex_olmo(),   glm4_moe(),    glm_moe_dsa(), gpt_oss(),      granitemoe(), hy_v3(),        jamba(),
+      mellum(),      minimax(),     minimax_m2(),  mixtral(),      olmoe(),      phimoe(),       qwen2_moe(),
+      qwen3_5_moe(), qwen3_moe(),   qwen3_next(),  solar_open(),
   };
   return all;
 }
