@@ -11,6 +11,7 @@ Family qwen3_5_moe() {
   family.name = "qwen3_5_moe";
   family.aliases = {"qwen3_5_moe_text"};
   family.renorm = {{}, 1.0};
+  family.known_values = {{"norm_topk_prob", {true}}};
   family.layer_rule = {};
   family.stacked = Stacked::kByShape;
   return family;
