@@ -138,7 +138,7 @@ def record(block: torch.nn.Module, hidden: int, dtype: torch.dtype) -> dict[str,
 
 def restack(source: Path, target: Path) -> int:
     """The same tensors with experts.gate_up_proj [E, 2I, H] and experts.down_proj [E, H, I]; the blocks changed."""
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     shutil.copy(source / "config.json", target)
     groups: dict[str, dict[int, dict[str, torch.Tensor]]] = {}
     out = {}
