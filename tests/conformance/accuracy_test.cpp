@@ -7,32 +7,54 @@
 namespace moekit::conformance {
 namespace {
 
-const Target kReference{"reference", ""};
+// A mean over few elements scatters: a single batch may pass the bound of the mode, which holds for all batches of a
+// block together, by this factor.
+constexpr double kBatchFactor = 20.0;
+
+// With bfloat16 weights the experts' input is rounded to bfloat16. x is bfloat16 to begin with, but w * x is not.
+double bound_of(const Mode& mode, const BlockConfig& config) {
+  const bool rounds_input = config.router.apply_at == ApplyAt::kInput && mode.weights == DType::kBFloat16;
+  return rounds_input && mode.data == DType::kFloat32 ? 3.0 * mode.nmse : mode.nmse;
+}
 
 void compare(const Target& target, const BlockConfig& config, const RouterParts& parts, const Mode& mode,
              const std::vector<std::int64_t>& batches, std::uint64_t seed) {
   const Block block(target, config, mode, parts, seed);
-  const Block oracle(kReference, config, mode, parts, seed);
   Rng rng(seed + 1);
+  Nmse total;
   for (const std::int64_t tokens : batches) {
-    SCOPED_TRACE(std::string(mode.name) + ", " + std::to_string(tokens) + " tokens, " +
-                 std::to_string(config.router.num_experts) + " experts, " + std::to_string(config.expert.input) + "-" +
-                 std::to_string(config.expert.intermediate) + "-" + std::to_string(config.expert.output));
+    SCOPED_TRACE(std::to_string(tokens) + " tokens");
     const Matrix x = Matrix::random(rng, tokens, config.expert.input, mode.data);
     const Inputs inputs = Inputs::random(rng, config.router, tokens);
-    const Result got = run(block.layer, x, inputs);
-    if (target.backend == kReference.backend) {
-      std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min<std::int64_t>(tokens, 20)));
-      for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
-      Result head{Matrix(0, 0, mode.data), got.ids, got.weights};
-      const double bound = mode.data == DType::kBFloat16 ? 1e-9 : 1e-14;  // a rounding to bf16 may fall the other way
-      EXPECT_LE(nmse(got.y, plain_block(block, x.take(rows), head), rows), bound);
-      continue;
-    }
-    const Result want = run(oracle.layer, x, inputs);
+    const Result got = run(block.layer, x, inputs), want = run_oracle(block, x, inputs);
     const std::vector<std::int64_t> rows = agreeing_rows(block, x, inputs, got, want);
-    EXPECT_LE(nmse(got.y, want.y, rows), mode.nmse);
+    EXPECT_LE(nmse(got.y, want.y, rows), kBatchFactor * bound_of(mode, config));
+    total.add(got.y, want.y, rows);
   }
+  EXPECT_LE(total.value(), bound_of(mode, config));
+}
+
+// The reference itself, against the formula written down a second time.
+void compare_with_formula(const BlockConfig& config, const RouterParts& parts, const Mode& mode, std::uint64_t seed) {
+  const Block block({"reference", ""}, config, mode, parts, seed);
+  Rng rng(seed + 1);
+  const Matrix x = Matrix::random(rng, 9, config.expert.input, mode.data);
+  const Inputs inputs = Inputs::random(rng, config.router, 9);
+  const Result got = run_oracle(block, x, inputs);
+  EXPECT_LE(nmse(got.y, plain_block(block, x, got), all_rows(x)), 1e-14);  // one rounding to float32: 2^-48 / 3
+}
+
+std::string describe_case(const Mode& mode, const BlockConfig& config) {
+  return std::string(mode.name) + ", " + std::to_string(config.router.num_experts) + " experts, " +
+         std::to_string(config.expert.input) + "-" + std::to_string(config.expert.intermediate) + "-" +
+         std::to_string(config.expert.output);
+}
+
+void check(const Target& target, const BlockConfig& config, const RouterParts& parts, const Mode& mode,
+           const std::vector<std::int64_t>& batches, std::uint64_t seed) {
+  SCOPED_TRACE(describe_case(mode, config));
+  if (target.backend == "reference") compare_with_formula(config, parts, mode, seed);
+  compare(target, config, parts, mode, batches, seed);
 }
 
 struct FormTest : testing::TestWithParam<std::tuple<Target, Form>> {};
@@ -45,8 +67,8 @@ TEST_P(FormTest, MatchesTheOracle) {
     for (std::size_t s = 0; s < sizes().size(); ++s) {
       const Rule& rule = rules()[s == 4 ? 1 : 0];
       const std::vector<std::int64_t> batches =
-          s < 2 ? std::vector<std::int64_t>{0, 1, 2, 15, 16, 17, 33, 300} : std::vector<std::int64_t>{1, 17, 33};
-      compare(target, make_config(rule, form, experts[s], sizes()[s]), rule.parts, mode, batches, ++seed);
+          s < 2 ? std::vector<std::int64_t>{0, 1, 2, 15, 16, 17, 33, 300} : std::vector<std::int64_t>{1, 17, 33, 100};
+      check(target, make_config(rule, form, experts[s], sizes()[s]), rule.parts, mode, batches, ++seed);
     }
   }
 }
@@ -60,7 +82,7 @@ TEST_P(RuleTest, MatchesTheOracle) {
   for (const Mode& mode : modes())
     for (const std::int64_t experts : {1, 3, 7, 8, 64})
       if (experts >= rule.min_experts)
-        compare(target, make_config(rule, silu, experts, sizes()[0]), rule.parts, mode, {0, 1, 2, 16, 33, 300}, ++seed);
+        check(target, make_config(rule, silu, experts, sizes()[0]), rule.parts, mode, {0, 1, 2, 16, 33, 300}, ++seed);
 }
 
 template <class Item>

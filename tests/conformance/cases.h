@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,14 @@ struct Rule {
   void (*set)(RouterConfig& config);
   RouterParts parts;
 };
+inline void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
 const std::vector<Rule>& rules();
 
 struct Form {
   const char* name;
   void (*set)(BlockConfig& config);
 };
+inline void PrintTo(const Form& form, std::ostream* out) { *out << form.name; }
 const std::vector<Form>& forms();
 
 struct Size {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "routing/routing.h"
 
@@ -144,16 +145,41 @@ std::vector<std::int64_t> agreeing_rows(const Block& block, const Matrix& x, con
   return rows;
 }
 
-double nmse(const Matrix& got, const Matrix& want, const std::vector<std::int64_t>& rows) {
-  double error = 0.0, power = 0.0;
+Result run_oracle(const Block& block, const Matrix& x, const Inputs& inputs) {
+  const Backend& reference = backend_by_name("reference");
+  const std::unique_ptr<PackedBlock> packed =
+      pack_block({"reference", ""}, block.config, block.tensors, std::string(dtype_name(block.mode.weights)));
+  const std::unique_ptr<Workspace> workspace = reference.new_workspace(*packed);
+  const std::int64_t k = block.config.router.top_k;
+  const auto slots = static_cast<std::size_t>(x.rows() * k);
+  Result result{Matrix(x.rows(), block.config.expert.output, DType::kFloat32), std::vector<std::int32_t>(slots),
+                std::vector<float>(slots)};
+  const RoutingView routing{x.rows(), k, result.ids.data(), result.weights.data()};
+  reference.route(*packed, x.view(), inputs.view(), routing, *workspace, nullptr);
+  reference.experts(*packed, x.view(), routing, result.y.out(), *workspace, nullptr);
+  return result;
+}
+
+void Nmse::add(const Matrix& got, const Matrix& want, const std::vector<std::int64_t>& rows) {
   for (const std::int64_t r : rows) {
     for (std::int64_t c = 0; c < want.cols(); ++c) {
       const double a = got.at(r, c), b = want.at(r, c);
-      error += (a - b) * (a - b);
-      power += b * b;
+      error_ += (a - b) * (a - b);
+      power_ += b * b;
     }
   }
-  return error == 0.0 ? 0.0 : error / power;
+}
+
+double nmse(const Matrix& got, const Matrix& want, const std::vector<std::int64_t>& rows) {
+  Nmse sums;
+  sums.add(got, want, rows);
+  return sums.value();
+}
+
+std::vector<std::int64_t> all_rows(const Matrix& x) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(x.rows()));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
 }
 
 }  // namespace moekit::conformance

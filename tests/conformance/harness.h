@@ -49,10 +49,25 @@ std::vector<std::byte> row_bits(const Result& result, std::int64_t row);
 std::vector<std::int64_t> agreeing_rows(const Block& block, const Matrix& x, const Inputs& inputs, const Result& got,
                                         const Result& want);
 
-/// sum (got - want)^2 / sum want^2 over some rows; 0 when both are 0.
-double nmse(const Matrix& got, const Matrix& want, const std::vector<std::int64_t>& rows);
+/// What the reference backend makes of a block. y is float32 whatever the dtype of x: not rounded to bfloat16, so that
+/// a comparison sees one rounding and not two.
+Result run_oracle(const Block& block, const Matrix& x, const Inputs& inputs);
 
-/// The block computed without the library's layer code: one token, one expert, one sum at a time, in float64.
+/// Normalised mean squared error: sum (got - want)^2 / sum want^2 over the rows added.
+class Nmse {
+ public:
+  void add(const Matrix& got, const Matrix& want, const std::vector<std::int64_t>& rows);
+  /// 0 when both sums are 0.
+  double value() const { return error_ == 0.0 ? 0.0 : error_ / power_; }
+
+ private:
+  double error_ = 0.0, power_ = 0.0;
+};
+double nmse(const Matrix& got, const Matrix& want, const std::vector<std::int64_t>& rows);
+std::vector<std::int64_t> all_rows(const Matrix& x);
+
+/// The block computed without the library's layer code: one token, one expert, one sum at a time, in float64; y
+/// float32.
 Matrix plain_block(const Block& block, const Matrix& x, const Result& routing);
 
 /// Names for parametrised tests.

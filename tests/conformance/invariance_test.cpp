@@ -83,7 +83,7 @@ TEST_P(Invariance, OfTheThreads) {
 
 TEST_P(Invariance, OfOtherCallers) {
   constexpr int kThreads = 16, kCalls = 60;
-  const auto& [rule, form] = pairs()[2];
+  const auto [rule, form] = pairs()[2];
   for (const Mode& mode : modes()) {
     const BlockConfig config = make_config(*rule, *form, 8, sizes()[0]);
     const Block block(GetParam(), config, mode, rule->parts, 9);

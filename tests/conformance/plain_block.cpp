@@ -91,7 +91,7 @@ Vector token(const Block& block, const Vector& x, DType dtype, const std::int32_
 }  // namespace
 
 Matrix plain_block(const Block& block, const Matrix& x, const Result& routing) {
-  Matrix y(x.rows(), block.config.expert.output, x.dtype());
+  Matrix y(x.rows(), block.config.expert.output, DType::kFloat32);
   const auto k = static_cast<std::size_t>(block.config.router.top_k);
   for (std::int64_t t = 0; t < x.rows(); ++t) {
     Vector row;

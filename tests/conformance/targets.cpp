@@ -4,14 +4,11 @@
 #include <algorithm>
 #include <cstdio>
 
-#if __has_include("backends/cpu/isa.h")
 #include "backends/cpu/isa.h"
-#endif
 
 namespace moekit::conformance {
 namespace {
 
-#if __has_include("backends/cpu/isa.h")
 std::vector<std::string> host_isas() {
   const auto host = cpu::host_isas();
   for (const std::string_view isa : cpu::known_isas())
@@ -25,13 +22,6 @@ struct ForcedIsa {
   explicit ForcedIsa(const std::string& isa) { cpu::force_isa(isa); }
   ~ForcedIsa() { cpu::force_isa(""); }
 };
-#else
-std::vector<std::string> host_isas() { return {""}; }
-
-struct ForcedIsa {
-  explicit ForcedIsa(const std::string&) {}
-};
-#endif
 
 std::vector<Target> find_targets() {
   std::vector<Target> found;

@@ -2,6 +2,7 @@
 // What the conformance suite runs on: every backend of the library that works here, the CPU backend once for each ISA.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ struct Target {
   std::string isa;  // CPU backend only
   std::string name() const { return isa.empty() ? backend : backend + "_" + isa; }
 };
+/// How GoogleTest shows a parameter.
+inline void PrintTo(const Target& target, std::ostream* out) { *out << target.name(); }
 
 /// Also prints "not tested: <isa>" for kernels of the library that this machine cannot run.
 const std::vector<Target>& targets();
