@@ -30,6 +30,7 @@ struct AmxGemm {
   using Activation = std::uint16_t;
   static constexpr std::int64_t kGroup = 2 * kBlockRows;
   static constexpr std::int64_t kSegments = 1;
+  static constexpr std::int64_t kSliceSteps = 0;
   // With one row group a panel is read once, front to back: prefetch it this far ahead of itself (2-3 KiB measured
   // best; the hint is t1, since lines must wait in the second-level cache for the neighbours' prefetcher to follow).
   static constexpr std::int64_t kOwnDistance = 3072;

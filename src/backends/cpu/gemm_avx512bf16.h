@@ -16,14 +16,18 @@ namespace {
 struct Avx512Bf16Gemm {
   using Activation = std::uint16_t;
   static constexpr std::int64_t kGroup = kBlockRows;
+  static constexpr std::int64_t kSliceSteps = 8;  // as in FmaGemm
   static constexpr std::int64_t kSegments = 1;
   // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
   static constexpr int kRows = 8;
 
   template <int R>
-  static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c) noexcept {
+  static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c,
+                   bool accumulate) noexcept {
     __m512 acc[R][2];
-    for (auto& row : acc) row[0] = row[1] = _mm512_setzero_ps();
+    for (int r = 0; r < R; ++r)
+      for (int tile = 0; tile < 2; ++tile)
+        acc[r][tile] = accumulate ? _mm512_loadu_ps(c + r * kPanelColumns + tile * 16) : _mm512_setzero_ps();
     for (std::int64_t s = 0; s < steps; ++s, a += kSegmentBytes, panel += kStepBytes) {
 #pragma GCC unroll 4
       for (int pair = 0; pair < 16; ++pair) {
@@ -45,19 +49,19 @@ struct Avx512Bf16Gemm {
     }
   }
 
-  using RowsFn = void (*)(const std::byte*, const std::byte*, std::int64_t, float*) noexcept;
+  using RowsFn = void (*)(const std::byte*, const std::byte*, std::int64_t, float*, bool) noexcept;
   template <int... R>
   static constexpr RowsFn pick(int count, std::integer_sequence<int, R...>) {
     constexpr RowsFn table[] = {rows<R + 1>...};
     return table[count - 1];
   }
 
-  template <class Prefetch, class Side>
-  MOEKIT_INLINE static void block(const std::byte* a, std::int64_t, std::int64_t row_count, const std::byte* panel,
-                                  std::int64_t steps, float* c, const Prefetch&, std::int64_t, Side&) {
+  static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
+                    bool accumulate) noexcept {
     for (std::int64_t r = 0; r < row_count; r += kRows) {
       const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
-      pick(count, std::make_integer_sequence<int, kRows>())(a + r * kLineBytes, panel, steps, c + r * kPanelColumns);
+      pick(count, std::make_integer_sequence<int, kRows>())(a + r * kLineBytes, panel, steps, c + r * kPanelColumns,
+                                                            accumulate);
     }
   }
 };

@@ -40,6 +40,8 @@ struct FmaGemm {
   using V = typename Lanes<kVectorBytes>::F;
   using I = typename Lanes<kVectorBytes>::I;
   static constexpr std::int64_t kGroup = kBlockRows;
+  // 16 KiB of weights: half of the smallest first-level cache, the other half is for the rows that pass.
+  static constexpr std::int64_t kSliceSteps = 8;
   static constexpr bool kBf16 = sizeof(Weight) == 2;
   static constexpr std::int64_t kSegments = kBf16 ? 2 : 1;
   static constexpr int kLanes = kVectorBytes / 4;
@@ -58,8 +60,12 @@ struct FmaGemm {
 
   /// Tiles [tile, tile + kTiles) of the panel times R rows of a block.
   template <int R>
-  static void rows(const float* a, const float* panel, std::int64_t steps, int tile, float* c) noexcept {
-    V acc[R][kVectors] = {};
+  static void rows(const float* a, const float* panel, std::int64_t steps, int tile, float* c,
+                   bool accumulate) noexcept {
+    V acc[R][kVectors];
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < kVectors; ++v)
+        acc[r][v] = accumulate ? load<V>(c + r * kPanelColumns + tile * 16 + v * kLanes) : V{};
     const float* b = panel + tile * kTileFloats;
     for (std::int64_t s = 0; s < steps; ++s, b += 2 * kTileFloats) {
 #pragma GCC unroll 4
@@ -89,23 +95,22 @@ struct FmaGemm {
         store(c + r * kPanelColumns + tile * 16 + v * kLanes, acc[r][v]);
   }
 
-  using RowsFn = void (*)(const float*, const float*, std::int64_t, int, float*) noexcept;
+  using RowsFn = void (*)(const float*, const float*, std::int64_t, int, float*, bool) noexcept;
   template <int... R>
   static constexpr RowsFn pick(int count, std::integer_sequence<int, R...>) {
     constexpr RowsFn table[] = {rows<R + 1>...};
     return table[count - 1];
   }
 
-  template <class Prefetch, class Side>
-  MOEKIT_INLINE static void block(const std::byte* a, std::int64_t, std::int64_t row_count, const std::byte* panel,
-                                  std::int64_t steps, float* c, const Prefetch&, std::int64_t, Side&) {
+  static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
+                    bool accumulate) noexcept {
     const auto* rows_a = reinterpret_cast<const float*>(a);
     const auto* weights = reinterpret_cast<const float*>(panel);
     for (int tile = 0; tile < 2; tile += kTiles)
       for (std::int64_t r = 0; r < row_count; r += kRows) {
         const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
         pick(count, std::make_integer_sequence<int, kRows>())(rows_a + r * 16, weights, steps, tile,
-                                                              c + r * kPanelColumns);
+                                                              c + r * kPanelColumns, accumulate);
       }
   }
 };

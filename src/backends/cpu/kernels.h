@@ -12,8 +12,8 @@
 
 namespace moekit::cpu {
 
-/// Scratch of accumulator blocks that a sweep needs: two blocks of 32 rows x 32 columns.
-constexpr std::size_t kAccumulatorFloats = 2 * 32 * 32;
+/// Accumulators that a sweep of `rows` rows needs: 32 a row, and at least two blocks of 32 rows.
+constexpr std::int64_t accumulator_floats(std::int64_t rows) { return rows > 64 ? rows * 32 : 64 * 32; }
 
 struct ActivationParams {
   Activation act = Activation::kSilu;
@@ -44,7 +44,7 @@ struct UpArgs {
   std::int64_t h_segments = 0;
   ActivationParams activation;
   const std::byte* next = nullptr;    // what is read after the last panel, to prefetch
-  float* scratch = nullptr;           // kAccumulatorFloats, 64-byte aligned
+  float* scratch = nullptr;           // accumulator_floats(rows), 64-byte aligned
 };
 
 /// Blocks of A through panels [first, last) of a down-projection: out[token[i]] += weight[i] * (row i + bias).

@@ -35,7 +35,7 @@ int worthwhile_threads(double multiply_adds, double weight_bytes) noexcept {
 
 std::size_t linear_bytes(const ChosenKernels& chosen, const PackedMatrix& matrix, std::int64_t tokens, int threads) {
   const std::int64_t row = row_bytes(chosen.of(matrix.weight), matrix);
-  const std::int64_t scratch = chunk_rows(tokens, row) * row + static_cast<std::int64_t>(kAccumulatorFloats) * 4;
+  const std::int64_t chunk = chunk_rows(tokens, row), scratch = chunk * row + accumulator_floats(chunk) * 4;
   const std::int64_t out = checked_mul(tokens, matrix.panels * kPanelColumns * 4, "router logits");
   return static_cast<std::size_t>(out + checked_mul(threads, scratch + 128, "router scratch") + 64);
 }
@@ -48,7 +48,7 @@ float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const Mat
   const std::int64_t shares = std::clamp<std::int64_t>(ceil_div(2 * threads, chunks), 1, matrix.panels);
   float* out = arena.take<float>(x.rows * stride);
   std::byte* a = arena.take<std::byte>(threads * chunk * row);
-  float* scratch = arena.take<float>(threads * static_cast<std::int64_t>(kAccumulatorFloats));
+  float* scratch = arena.take<float>(threads * accumulator_floats(chunk));
   const auto gather = x.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32;
   std::atomic<std::int64_t> next{0};
   run_parallel(static_cast<int>(std::min<std::int64_t>(threads, chunks * shares)), [&](Team&, int thread) {
@@ -73,7 +73,7 @@ float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const Mat
       args.last = last;
       args.out = out + first * stride;
       args.out_stride = stride;
-      args.scratch = scratch + thread * static_cast<std::int64_t>(kAccumulatorFloats);
+      args.scratch = scratch + thread * accumulator_floats(chunk);
       for (std::int64_t r = 0; r < rows; ++r)
         std::memset(args.out + r * stride + panel * kPanelColumns, 0,
                     static_cast<std::size_t>((last - panel) * kPanelColumns) * sizeof(float));

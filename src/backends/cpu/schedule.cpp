@@ -145,7 +145,8 @@ std::size_t experts_workspace_bytes(const CpuBlock& block, std::int64_t tokens) 
   std::int64_t bytes = rows * block.routed.down_steps * segments + tile * block.routed.down_panels * kPanelColumns * 4;
   bytes += config.shared.count * round_up(tile, kBlockRows) * block.shared.down_steps * segments;
   const std::int64_t row_bytes = std::max(block.routed.up_steps, block.shared.up_steps) * segments;
-  bytes += num_threads() * (chunk_rows(tile, row_bytes) * row_bytes + static_cast<std::int64_t>(kAccumulatorFloats) * 4);
+  const std::int64_t chunk = chunk_rows(tile, row_bytes);
+  bytes += num_threads() * (chunk * row_bytes + accumulator_floats(chunk) * 4);
   return static_cast<std::size_t>(bytes);
 }
 

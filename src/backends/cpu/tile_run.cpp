@@ -10,8 +10,6 @@
 namespace moekit::cpu {
 namespace {
 
-constexpr std::int64_t kScratch = static_cast<std::int64_t>(kAccumulatorFloats);
-
 bool is_linear(const ExpertGroup& group) { return group.config.act == Activation::kLinear; }
 
 // Every token in order: rows of A that experts can share.
@@ -72,6 +70,8 @@ void TileRun::plan_units() {
     const std::int64_t row_bytes = group.up_steps * segments_per_step_ * kLineBytes;
     const std::int64_t chunk = linear ? std::max<std::int64_t>(64, round_up(ceil_div(active.rows, threads_ * 4), 32))
                                       : chunk_rows(active.rows, row_bytes);
+    const std::int64_t down_chunk = chunk_rows(active.rows, group.down_steps * segments_per_step_ * kLineBytes);
+    scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
     if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
     for (std::int64_t row = 0; row < active.rows; row += chunk) {
       const std::int64_t rows = std::min(chunk, active.rows - row);
@@ -90,11 +90,11 @@ void TileRun::allocate() {
   const auto bytes = [](std::int64_t n) { return Arena::padded(static_cast<std::size_t>(n)); };
   const std::int64_t out_floats = checked_mul(x_.rows, out_stride_, "accumulators");
   ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) + bytes(checked_mul(out_floats, 4, "accumulators")) +
-                  bytes(threads_ * kScratch * 4));
+                  bytes(threads_ * scratch_floats_ * 4));
   a_ = ws_.arena.take<std::byte>(threads_ * chunk_bytes_);
   down_a_ = ws_.arena.take<std::byte>(down_bytes_);
   out_ = ws_.arena.take<float>(out_floats);
-  scratch_ = ws_.arena.take<float>(threads_ * kScratch);
+  scratch_ = ws_.arena.take<float>(threads_ * scratch_floats_);
 }
 
 void TileRun::operator()(Team& team, int thread) noexcept {
@@ -157,7 +157,7 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept
   args.h_segments = down_segments;
   args.activation = group.activation;
   args.next = next;
-  args.scratch = scratch_ + thread * kScratch;
+  args.scratch = scratch_ + thread * scratch_floats_;
   kernels_.up(args);
   // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
   const std::int64_t made = group.up_panels * (is_gated(group.config.act) ? 16 : 32) * element_;
@@ -201,7 +201,7 @@ void TileRun::down(std::int64_t slab, int thread) noexcept {
         const ActiveExpert& after = ws_.active[i + 1];
         args.next = after.expert->down + first * after.group->down_steps * kStepBytes;
       }
-      args.scratch = scratch_ + thread * kScratch;
+      args.scratch = scratch_ + thread * scratch_floats_;
       kernels_.down(args);
     }
   }

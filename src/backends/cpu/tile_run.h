@@ -41,7 +41,7 @@ class TileRun {
   int threads_;
   std::int64_t segments_per_step_, element_;  // element: bytes of A's dtype
   std::int64_t slabs_ = 1, panels_ = 0, out_stride_ = 0;
-  std::int64_t chunk_bytes_ = 0, down_bytes_ = 0;
+  std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0;
   std::int64_t identity_first_ = 0, identity_last_ = 0;
   std::byte* a_ = nullptr;       // chunk_bytes_ a thread
   std::byte* down_a_ = nullptr;  // A of the down-projections

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vector work on a row of an accumulator block: activation, weighted sum, and the last conversion to y.
+#pragma once
+
+#include "backends/cpu/activation.h"
+#include "backends/cpu/gather.h"
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/layout.h"
+#include "backends/cpu/vec.h"
+
+namespace moekit::cpu {
+namespace {
+
+/// 32 accumulators (16 gate and 16 up, or 32 of an ungated form) to a row of A of the down-projection.
+template <class To, bool kSilu>
+struct UpRow {
+  const float* c = nullptr;
+  const float* bias = nullptr;  // [32] of this panel
+  std::byte* h = nullptr;       // row 0, the line and column where this panel's output begins
+  std::int64_t h_block_bytes = 0;
+  const ActivationParams* params = nullptr;
+  bool gated = true;
+
+  MOEKIT_INLINE void expect(std::int64_t) const {}
+  MOEKIT_INLINE void operator()(std::int64_t r) const {
+    F16 g = load<F16>(c + r * kPanelColumns), u = load<F16>(c + r * kPanelColumns + 16);
+    if (bias != nullptr) {
+      g = g + load<F16>(bias);
+      u = u + load<F16>(bias + 16);
+    }
+    std::byte* row = h + r / kBlockRows * h_block_bytes + r % kBlockRows * kLineBytes;
+    if constexpr (kSilu) {
+      store_row(reinterpret_cast<To*>(row), sigmoid_times(g, g) * u);
+    } else if (gated) {
+      store_row(reinterpret_cast<To*>(row), activate(*params, g, u));
+    } else {
+      store_row(reinterpret_cast<To*>(row), activate(*params, g, g));
+      // The second half of 32 plain columns: 16 elements on, in this line or the next segment.
+      constexpr std::int64_t kHalf = sizeof(To) == 2 ? 16 * sizeof(To) : kSegmentBytes;
+      store_row(reinterpret_cast<To*>(row + kHalf), activate(*params, u, u));
+    }
+  }
+};
+
+/// 32 accumulators, weighted, onto the output row of their token.
+struct DownRow {
+  const float* c = nullptr;
+  const float* bias = nullptr;
+  const std::int32_t* token = nullptr;
+  const float* weight = nullptr;
+  float* out = nullptr;  // column 0 of this panel
+  std::int64_t out_stride = 0, first = 0;
+
+  MOEKIT_INLINE float* target(std::int64_t r) const {
+    return out + (token != nullptr ? token[r] : first + r) * out_stride;
+  }
+  /// Output rows that will be wanted when the block is multiplied.
+  MOEKIT_INLINE void expect(std::int64_t rows) const {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      __builtin_prefetch(target(r), 1);
+      __builtin_prefetch(target(r) + 16, 1);
+    }
+  }
+  MOEKIT_INLINE void operator()(std::int64_t r) const {
+    F16 c0 = load<F16>(c + r * kPanelColumns), c1 = load<F16>(c + r * kPanelColumns + 16);
+    if (bias != nullptr) {
+      c0 = c0 + load<F16>(bias);
+      c1 = c1 + load<F16>(bias + 16);
+    }
+    float* row = target(r);
+    const float w = weight != nullptr ? weight[r] : 1.0f;
+    store(row, load<F16>(row) + c0 * w);
+    store(row + 16, load<F16>(row + 16) + c1 * w);
+  }
+};
+
+template <class To>
+void finish_as(const FinishArgs& args) noexcept {
+  for (std::int64_t r = 0; r < args.rows; ++r) {
+    const float* row = args.out + r * args.out_stride;
+    To* y = static_cast<To*>(args.y) + r * args.y_stride;
+    std::int64_t c = args.first;
+    for (; c + 16 <= args.last; c += 16) store_row(y + c, load<F16>(row + c));
+    if (c < args.last) {
+      To tail[16];  // rows of the accumulators are padded to whole panels, rows of y are not
+      store_row(tail, load<F16>(row + c));
+      std::memcpy(y + c, tail, static_cast<std::size_t>(args.last - c) * sizeof(To));
+    }
+  }
+}
+
+inline void finish(const FinishArgs& args) noexcept {
+  if (args.dtype == DType::kBFloat16) return finish_as<std::uint16_t>(args);
+  finish_as<float>(args);
+}
+
+}  // namespace
+}  // namespace moekit::cpu
