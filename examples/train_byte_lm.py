@@ -146,7 +146,8 @@ def train(model, data: bytes, args) -> list:
 
 
 def save(model, folder: Path):
-    """bf16 safetensors; the correction bias stays float32, as in DeepSeek's own files."""
+    """bf16 safetensors; the correction bias, rounded with the rest, is stored as float32,
+    the type it has in DeepSeek's own files."""
     model.to(torch.bfloat16)
     for router in routers(model).values():
         if hasattr(router, "e_score_correction_bias"):
