@@ -51,28 +51,23 @@ fs::path resolve(const fs::path& path) {
 std::shared_ptr<const FileStorage> FileStorage::open(const std::string& path) {
   // A path holding NUL would be cut by the system calls and name another file.
   if (path.find('\0') != std::string::npos) checkpoint_error(kOperation, path, "NUL byte in the path");
+  const std::shared_ptr<FileStorage> file(new FileStorage(path));
   // stat first: opening a device can act on it.
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) checkpoint_error(kOperation, path, errno_text(errno));
   expect_regular(path, status.st_mode);
   // O_NONBLOCK: should the path turn into a FIFO in between, open must not wait for a writer.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) checkpoint_error(kOperation, path, errno_text(errno));
-  std::shared_ptr<const FileStorage> file;
-  try {
-    if (::fstat(descriptor, &status) != 0) checkpoint_error(kOperation, path, errno_text(errno));
-    expect_regular(path, status.st_mode);
-    file.reset(new FileStorage(path, descriptor, static_cast<std::uint64_t>(status.st_size)));
-  } catch (...) {
-    if (!file) ::close(descriptor);
-    throw;
-  }
+  file->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file->descriptor_ < 0) checkpoint_error(kOperation, path, errno_text(errno));
+  if (::fstat(file->descriptor_, &status) != 0) checkpoint_error(kOperation, path, errno_text(errno));
+  expect_regular(path, status.st_mode);
+  file->size_ = static_cast<std::uint64_t>(status.st_size);
   return file;
 }
 
 FileStorage::~FileStorage() {
   if (map_ != nullptr) ::munmap(const_cast<std::byte*>(map_), static_cast<std::size_t>(size_));
-  ::close(descriptor_);
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 const std::byte* FileStorage::read(std::size_t offset, std::size_t bytes, ByteScratch& scratch) const {

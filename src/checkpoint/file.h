@@ -33,12 +33,11 @@ class FileStorage final : public Storage {
   const std::byte* map() const;
 
  private:
-  FileStorage(std::string path, int descriptor, std::uint64_t size)
-      : path_(std::move(path)), descriptor_(descriptor), size_(size) {}
+  explicit FileStorage(std::string path) : path_(std::move(path)) {}
 
   std::string path_;
-  int descriptor_;
-  std::uint64_t size_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
   mutable std::mutex map_mutex_;
   mutable const std::byte* map_ = nullptr;
 };

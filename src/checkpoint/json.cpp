@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/json.h"
 
-#include <utility>
-#include <vector>
-
 #include "checkpoint/text.h"
 
 namespace moekit {
@@ -41,59 +38,6 @@ const char* oversized_token(std::string_view text) {
   return nullptr;
 }
 
-class DocumentSax final : public StrictSax {
- public:
-  using StrictSax::StrictSax;
-  nlohmann::json take() { return std::move(root_); }
-
-  bool null() override { return add(nullptr); }
-  bool boolean(bool value) override { return add(value); }
-  bool number_integer(number_integer_t value) override { return add(value); }
-  bool number_unsigned(number_unsigned_t value) override { return add(value); }
-  bool number_float(number_float_t value, const string_t&) override { return add(value); }
-  bool string(string_t& value) override { return add(std::move(value)); }
-  bool key(string_t& name) override {
-    if (open_.back()->contains(name)) fail("duplicate key " + in_quotes(name));
-    key_ = std::move(name);
-    return true;
-  }
-  bool start_object(std::size_t) override { return open(nlohmann::json::object()); }
-  bool start_array(std::size_t) override { return open(nlohmann::json::array()); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
-
- private:
-  nlohmann::json* place(nlohmann::json value) {
-    if (open_.empty()) {
-      root_ = std::move(value);
-      return &root_;
-    }
-    nlohmann::json& parent = *open_.back();
-    if (parent.is_object()) return &(parent[key_] = std::move(value));
-    parent.push_back(std::move(value));
-    return &parent.back();
-  }
-  template <class T>
-  bool add(T&& value) {
-    place(nlohmann::json(std::forward<T>(value)));
-    return true;
-  }
-  bool open(nlohmann::json value) {
-    enter();
-    open_.push_back(place(std::move(value)));
-    return true;
-  }
-  bool close() {
-    leave();
-    open_.pop_back();
-    return true;
-  }
-
-  nlohmann::json root_;
-  std::vector<nlohmann::json*> open_;  // a container's address is stable while it is open: its parent does not grow
-  std::string key_;
-};
-
 }  // namespace
 
 void StrictSax::parse(std::string_view text) {
@@ -117,12 +61,6 @@ void StrictSax::fail(const std::string& what) const { checkpoint_error(operation
 
 void StrictSax::enter() {
   if (++depth_ > kMaxJsonDepth) fail("JSON nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
-}
-
-nlohmann::json parse_json(std::string_view text, std::string_view operation, std::string_view file) {
-  DocumentSax sax(operation, file);
-  sax.parse(text);
-  return sax.take();
 }
 
 }  // namespace moekit

@@ -36,7 +36,4 @@ class StrictSax : public nlohmann::json_sax<nlohmann::json> {
   std::size_t depth_ = 0;
 };
 
-/// A whole document in memory, for small files such as config.json.
-nlohmann::json parse_json(std::string_view text, std::string_view operation, std::string_view file);
-
 }  // namespace moekit

@@ -56,44 +56,45 @@ std::set<std::string_view> understood_fields(const Family& family) {
 }
 
 /// A field that is off needs no understanding.
-bool is_off(const nlohmann::json& value) {
-  return value.is_null() || value == false || value == 0 || value == "" || value.empty();
+bool is_off(const Json& value) {
+  return value.is_null() || value == false || value.number() == 0.0 || value == "" ||
+         (value.array() != nullptr && value.array()->empty());
 }
 
 void check_unknown_fields(const Family& family, const Config& config) {
   const std::set<std::string_view> understood = understood_fields(family);
-  for (const auto& [name, value] : config.text().items())
+  for (const auto& [name, place] : config.text().index) {
+    const Json& value = config.text().values[place];
     if (has_routing_word(name) && understood.count(name) == 0 && !is_off(value))
-      config.fail("field " + name + " is " + value_text(value) + ": it may change the routing, and family " +
-                  family.name + " is not known to have it");
+      config.fail("field " + name + " is " + value.text() + ": it may change the routing, and family " + family.name +
+                  " is not known to have it");
+  }
   for (const KnownValues& known : family.known_values) {
-    const nlohmann::json* value = config.find({known.field});
+    const Json* value = config.find({known.field});
     if (value == nullptr || value->is_null()) continue;
     if (std::find(known.values.begin(), known.values.end(), *value) != known.values.end()) continue;
     std::string list;
-    for (const nlohmann::json& each : known.values) list += (list.empty() ? "" : ", ") + value_text(each);
-    config.fail(std::string(known.field) + " is " + value_text(*value) + ", known for family " + family.name + ": " +
-                list);
+    for (const Json& each : known.values) list += (list.empty() ? "" : ", ") + each.text();
+    config.fail(std::string(known.field) + " is " + value->text() + ", known for family " + family.name + ": " + list);
   }
-  for (const nlohmann::json* object : {&config.root(), &config.text()}) {
-    const auto quantised = object->find("quantization_config");
-    if (quantised == object->end() || quantised->is_null()) continue;
-    const auto method = quantised->is_object() ? quantised->find("quant_method") : quantised->end();
-    config.fail("quantization_config with quant_method " +
-                (quantised->is_object() && method != quantised->end() ? value_text(*method) : "missing") +
+  for (const Json::Object* object : {&config.root(), &config.text()}) {
+    const Json* quantised = object->find("quantization_config");
+    if (quantised == nullptr || quantised->is_null()) continue;
+    const Json* method = quantised->object() != nullptr ? quantised->object()->find("quant_method") : nullptr;
+    config.fail("quantization_config with quant_method " + (method != nullptr ? method->text() : "missing") +
                 ", quantised checkpoints are not read yet");
   }
 }
 
 Activation read_activation(const Family& family, const Config& config) {
-  const nlohmann::json* value = config.find(family.activation);
+  const Json* value = config.find(family.activation);
   if (value == nullptr || value->is_null()) return family.expert.act;
   std::string known;
   for (const ActivationName& each : kActivations) {
-    if (*value == each.name) return each.act;
+    if (*value == std::string(each.name)) return each.act;
     known += (known.empty() ? "" : ", ") + std::string(each.name);
   }
-  config.fail(field_text(family.activation) + " is " + value_text(*value) + ", known are " + known);
+  config.fail(field_text(family.activation) + " is " + value->text() + ", known are " + known);
 }
 
 void expect_at_most(const Config& config, const Field& field, std::int64_t value, const Field& limit_field,
@@ -111,7 +112,7 @@ void read_number(const Config& config, const Field& field, double& value) {
 bool uses_groups(const Family& family, const Config& config) {
   const GroupSwitch& group_switch = family.group_switch;
   if (group_switch.field == nullptr) return true;
-  const nlohmann::json* value = config.find({group_switch.field});
+  const Json* value = config.find({group_switch.field});
   return value != nullptr && *value == group_switch.grouped;
 }
 

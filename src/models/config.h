@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include "checkpoint/json_value.h"
 
 namespace moekit {
 
@@ -29,14 +29,14 @@ class Config {
 
   const std::string& path() const noexcept { return path_; }
   /// The whole file.
-  const nlohmann::json& root() const noexcept { return root_; }
+  const Json::Object& root() const { return *root_.object(); }
   /// The object that describes the text model: a nested one of a multimodal file, or the whole file.
-  const nlohmann::json& text() const;
-  /// Uses the object at root()[name] as text().
+  const Json::Object& text() const { return text_name_.empty() ? root() : *root().find(text_name_)->object(); }
+  /// Uses the object at `name` in root() as text().
   void descend(const char* name) { text_name_ = name; }
 
   /// The value under any of the names, null pointer when there is none. Throws when two of them disagree.
-  const nlohmann::json* find(const std::vector<const char*>& names) const;
+  const Json* find(const std::vector<const char*>& names) const;
   /// An integer from `low` to kMaxConfigSize.
   std::int64_t integer(const Field& field, std::int64_t low) const;
   double number(const Field& field) const;
@@ -49,13 +49,11 @@ class Config {
 
  private:
   std::string path_;
-  nlohmann::json root_;
+  Json root_;
   std::string text_name_;
 };
 
 /// "num_experts", or "num_experts (or num_local_experts, n_routed_experts)".
 std::string field_text(const std::vector<const char*>& names);
-/// A JSON value, fit for a message.
-std::string value_text(const nlohmann::json& value);
 
 }  // namespace moekit

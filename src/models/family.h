@@ -50,7 +50,7 @@ struct GroupSwitch {
 /// A field that would change the routing or the experts, and the values whose meaning is known here.
 struct KnownValues {
   const char* field;
-  std::vector<nlohmann::json> values;
+  std::vector<Json> values;
 };
 
 struct Family {

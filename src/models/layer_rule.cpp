@@ -11,20 +11,21 @@ namespace {
 constexpr std::int64_t kMaxLayers = 100'000;
 
 /// moe_layer_freq in the dialect that lists a 0 or 1 for each layer.
-const nlohmann::json* per_layer_list(const Family& family, const Config& config, std::int64_t layers) {
+const Json::Array* per_layer_list(const Family& family, const Config& config, std::int64_t layers) {
   const LayerRule& rule = family.layer_rule;
-  const nlohmann::json* list = rule.type_list != nullptr ? config.find({rule.type_list}) : nullptr;
+  const Json* list = rule.type_list != nullptr ? config.find({rule.type_list}) : nullptr;
   if (list == nullptr || list->is_null()) {
     list = config.find(rule.step.names);
-    if (list == nullptr || !list->is_array()) return nullptr;
+    if (list == nullptr || list->array() == nullptr) return nullptr;
   }
-  if (!list->is_array() || list->size() != static_cast<std::size_t>(layers))
-    config.fail("a list of layer kinds is " + value_text(*list) + ", expected one for each of " +
-                std::to_string(layers) + " layers");
-  for (const nlohmann::json& item : *list)
-    if (item != "sparse" && item != "dense" && item != 0 && item != 1)
-      config.fail("a list of layer kinds holds " + value_text(item) + ", expected sparse, dense, 1 or 0");
-  return list;
+  const Json::Array* items = list->array();
+  if (items == nullptr || items->size() != static_cast<std::size_t>(layers))
+    config.fail("a list of layer kinds is " + list->text() + ", expected one for each of " + std::to_string(layers) +
+                " layers");
+  for (const Json& item : *items)
+    if (!(item == "sparse" || item == "dense" || item == 0 || item == 1))
+      config.fail("a list of layer kinds holds " + item.text() + ", expected sparse, dense, 1 or 0");
+  return items;
 }
 
 }  // namespace
@@ -41,9 +42,9 @@ std::vector<std::int64_t> moe_layers(const Family& family, const Config& config)
   const LayerRule& rule = family.layer_rule;
   const std::int64_t layers = count_layers(family, config);
   std::vector<std::int64_t> result;
-  if (const nlohmann::json* list = per_layer_list(family, config, layers)) {
+  if (const Json::Array* list = per_layer_list(family, config, layers)) {
     for (std::int64_t layer = 0; layer < layers; ++layer) {
-      const nlohmann::json& kind = (*list)[static_cast<std::size_t>(layer)];
+      const Json& kind = (*list)[static_cast<std::size_t>(layer)];
       if (kind == "sparse" || kind == 1) result.push_back(layer);
     }
     return result;

@@ -52,10 +52,10 @@ std::vector<std::string_view> model_families() {
 
 namespace {
 
-const Family* family_of(const nlohmann::json& config) {
-  const auto type = config.find("model_type");
-  if (type == config.end() || !type->is_string()) return nullptr;
-  const auto& name = type->get_ref<const std::string&>();
+const Family* family_of(const Json::Object& config) {
+  const Json* type = config.find("model_type");
+  if (type == nullptr || type->string() == nullptr) return nullptr;
+  const std::string& name = *type->string();
   for (const Family& family : families()) {
     if (name == family.name) return &family;
     for (const char* alias : family.aliases)
@@ -69,18 +69,17 @@ const Family* family_of(const nlohmann::json& config) {
 const Family& find_family(Config& config) {
   const Family* family = family_of(config.root());
   for (const char* nested : {"text_config", "llm_config", "language_config"}) {
-    const auto text = config.root().find(nested);
-    if (text == config.root().end() || !text->is_object()) continue;
+    const Json* text = config.root().find(nested);
+    if (text == nullptr || text->object() == nullptr) continue;
     config.descend(nested);
-    if (family == nullptr) family = family_of(*text);
+    if (family == nullptr) family = family_of(*text->object());
     break;
   }
   if (family != nullptr) return *family;
   std::string known;
   for (const std::string_view name : model_families()) known += (known.empty() ? "" : ", ") + std::string(name);
-  const auto type = config.root().find("model_type");
-  config.fail((type == config.root().end() ? "no model_type" : "model_type is " + value_text(*type)) + ", known are " +
-              known);
+  const Json* type = config.root().find("model_type");
+  config.fail((type == nullptr ? "no model_type" : "model_type is " + type->text()) + ", known are " + known);
 }
 
 }  // namespace moekit

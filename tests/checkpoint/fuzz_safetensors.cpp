@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "checkpoint/index.h"
-#include "checkpoint/json.h"
+#include "checkpoint/json_value.h"
 #include "checkpoint/safetensors_header.h"
 #include "moekit/error.h"
 

@@ -7,7 +7,7 @@
 
 #include "checkpoint/files.h"
 #include "checkpoint/index.h"
-#include "checkpoint/json.h"
+#include "checkpoint/json_value.h"
 #include "checkpoint/safetensors_header.h"
 
 namespace moekit {
@@ -127,7 +127,7 @@ TEST(MutatedJson, IndexAndConfigGiveTypedErrorsOnly) {
     } catch (const CheckpointError&) {
     }
     try {
-      EXPECT_TRUE(parse_json(mutated, "config", "c").is_object());
+      EXPECT_TRUE(parse_json(mutated, "config", "c").object() != nullptr);
     } catch (const CheckpointError&) {
     }
   }
