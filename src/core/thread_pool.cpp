@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -168,12 +169,26 @@ void run_parallel(int threads, FunctionRef<void(Team&, int)> job) {
   job(alone, 0);
 }
 
+void run_throwing(int threads, FunctionRef<void(Team&, int)> job) {
+  std::exception_ptr error;
+  std::mutex mutex;
+  run_parallel(threads, [&](Team& team, int thread) {
+    try {
+      job(team, thread);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (!error) error = std::current_exception();
+    }
+  });
+  if (error) std::rethrow_exception(error);
+}
+
 void parallel_for(int threads, std::int64_t count, std::int64_t grain,
                   FunctionRef<void(std::int64_t, std::int64_t)> body) {
   if (count <= 0) return;
   const std::int64_t pieces = (count + grain - 1) / grain;
   std::atomic<std::int64_t> next{0};
-  run_parallel(static_cast<int>(std::min<std::int64_t>(threads, pieces)), [&](Team&, int) {
+  run_throwing(static_cast<int>(std::min<std::int64_t>(threads, pieces)), [&](Team&, int) {
     for (std::int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;)
       body(piece * grain, std::min(count, (piece + 1) * grain));
   });

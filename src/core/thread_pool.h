@@ -47,7 +47,10 @@ class Team {
 /// same result for every team size. Jobs must not throw.
 void run_parallel(int threads, FunctionRef<void(Team&, int)> job);
 
-/// Splits [0, count) dynamically: body(first, last) for pieces of at most `grain`.
+/// run_parallel for jobs that may throw and use no barrier: rethrows the first exception once all threads are done.
+void run_throwing(int threads, FunctionRef<void(Team&, int)> job);
+
+/// Splits [0, count) dynamically: body(first, last) for pieces of at most `grain`. `body` may throw, as in run_throwing.
 void parallel_for(int threads, std::int64_t count, std::int64_t grain,
                   FunctionRef<void(std::int64_t, std::int64_t)> body);
 

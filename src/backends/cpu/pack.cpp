@@ -2,9 +2,6 @@
 // Row-major matrices to panels. A panel's tile is, for both dtypes, the transpose of 16 rows x 64 bytes in units of four
 // bytes: a float32, or a pair of bfloat16.
 #include <cstring>
-#include <exception>
-#include <mutex>
-#include <new>
 
 #include "backends/cpu/packed.h"
 #include "core/float_convert.h"
@@ -127,41 +124,32 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
   group.biases = AlignedBuffer(static_cast<std::size_t>(has_bias ? checked_mul(count, bias_floats * 4, "biases") : 0));
   group.experts.resize(tensors.size());
 
-  // Jobs must not throw: the first error waits here until all threads are done.
-  std::exception_ptr error;
-  std::mutex error_mutex;
-  parallel_for(num_threads(), count, 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t e = first; e < last; ++e) try {
-        const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
-        PackedExpert& expert = group.experts[static_cast<std::size_t>(e)];
-        std::byte* up = group.storage.data() + e * (up_bytes + down_bytes);
-        std::byte* down = up + up_bytes;
-        float* bias = reinterpret_cast<float*>(group.biases.data()) + (has_bias ? e * bias_floats : 0);
-        PackScratch scratch;
-        if (gated) {
-          pack_half(source.gate.read(scratch.bytes), 0, weight, group.up_steps, scratch, up);
-          pack_half(source.up.read(scratch.bytes), 1, weight, group.up_steps, scratch, up);
-        } else if (!linear) {
-          pack_plain(source.up.read(scratch.bytes), weight, group.up_steps, scratch, up);
-        }
-        pack_plain(source.down.read(scratch.bytes), weight, group.down_steps, scratch, down);
-        expert = {linear ? nullptr : up, down, nullptr, nullptr};
-        if (config.up_bias && !linear) {
-          expert.up_bias = bias;
-          pack_bias(source.gate_bias, kPanelColumns, 0, scratch, bias);
-          pack_bias(source.up_bias, gated ? kPanelColumns : kTileColumns, gated ? kTileColumns : 0, scratch, bias);
-        }
-        if (config.down_bias) {
-          bias += group.up_panels * kPanelColumns;
-          expert.down_bias = bias;
-          pack_bias(source.down_bias, kTileColumns, 0, scratch, bias);
-        }
-      } catch (...) {
-        const std::lock_guard<std::mutex> lock(error_mutex);
-        if (!error) error = std::current_exception();
-      }
+  parallel_for(num_threads(), count, 1, [&](std::int64_t e, std::int64_t) {
+    const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
+    PackedExpert& expert = group.experts[static_cast<std::size_t>(e)];
+    std::byte* up = group.storage.data() + e * (up_bytes + down_bytes);
+    std::byte* down = up + up_bytes;
+    float* bias = reinterpret_cast<float*>(group.biases.data()) + (has_bias ? e * bias_floats : 0);
+    PackScratch scratch;
+    if (gated) {
+      pack_half(source.gate.read(scratch.bytes), 0, weight, group.up_steps, scratch, up);
+      pack_half(source.up.read(scratch.bytes), 1, weight, group.up_steps, scratch, up);
+    } else if (!linear) {
+      pack_plain(source.up.read(scratch.bytes), weight, group.up_steps, scratch, up);
+    }
+    pack_plain(source.down.read(scratch.bytes), weight, group.down_steps, scratch, down);
+    expert = {linear ? nullptr : up, down, nullptr, nullptr};
+    if (config.up_bias && !linear) {
+      expert.up_bias = bias;
+      pack_bias(source.gate_bias, kPanelColumns, 0, scratch, bias);
+      pack_bias(source.up_bias, gated ? kPanelColumns : kTileColumns, gated ? kTileColumns : 0, scratch, bias);
+    }
+    if (config.down_bias) {
+      bias += group.up_panels * kPanelColumns;
+      expert.down_bias = bias;
+      pack_bias(source.down_bias, kTileColumns, 0, scratch, bias);
+    }
   });
-  if (error) std::rethrow_exception(error);
   return group;
 }
 

@@ -116,7 +116,7 @@ void run_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& 
   const std::int64_t piece = std::clamp<std::int64_t>(round_up(ceil_div(x.rows, threads * 4), 32), 32, 1024);
   while (ws.children.size() < static_cast<std::size_t>(threads)) ws.children.push_back(std::make_unique<CpuWorkspace>());
   std::atomic<std::int64_t> next{0};
-  run_parallel(threads, [&](Team&, int thread) {
+  run_throwing(threads, [&](Team&, int thread) {
     for (std::int64_t first; (first = next.fetch_add(piece, std::memory_order_relaxed)) < x.rows;)
       tile(first, std::min(piece, x.rows - first), *ws.children[static_cast<std::size_t>(thread)], 1);
   });
