@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every family against the transformers class: the same experts, and outputs within 2e-5 in float32.
+
+The checkpoints are written by transformers itself (single file and shards, and re-keyed to the stacked layout), so that
+names, layouts and configuration are not this project's own idea of them.
+"""
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import moekit
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "models"))
+import write_checkpoints  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+CASES = sorted(write_checkpoints.FAMILIES)
+VARIANTS = ("single", "sharded", "stacked")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Case name to its folder and summary; each is written once."""
+    root, done = tmp_path_factory.mktemp("families"), {}
+
+    def write(case: str):
+        if case not in done:
+            done[case] = (root / case, write_checkpoints.write_family(case, root / case))
+        return done[case]
+
+    return write
+
+
+def chosen(ids: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and weights of each row by rising id: the order of a top-k without sorting means nothing."""
+    order = np.argsort(ids, axis=1)
+    return np.take_along_axis(ids, order, 1), np.take_along_axis(weights, order, 1)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("case", CASES)
+def test_block_computes_what_transformers_computes(written, case, backend):
+    folder, summary = written(case)
+    variants = [variant for variant in VARIANTS if (folder / variant).is_dir()]
+    assert {"single", "sharded"} <= set(variants)
+    for variant in variants:
+        for layer_index in summary["layers"]:
+            block = load_file(folder / f"block{layer_index}.safetensors")
+            layer = moekit.load_layer(folder / variant, layer_index, dtype="float32", backend=backend)
+            y, routing = layer(block["x"], return_routing=True)
+            ids, weights = chosen(np.asarray(routing.expert_ids), np.asarray(routing.weights))
+            expected_ids, expected_weights = chosen(block["ids"], block["weights"])
+            np.testing.assert_array_equal(ids, expected_ids, err_msg=f"{variant}, layer {layer_index}")
+            np.testing.assert_allclose(weights, expected_weights, rtol=2e-5, atol=1e-6)
+            error = np.linalg.norm(y - block["y"]) / np.linalg.norm(block["y"])
+            assert error <= 2e-5, f"{variant}, layer {layer_index}: relative error {error}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_layers_with_experts_are_those_of_transformers(written, case):
+    folder, summary = written(case)
+    info = moekit._core.inspect_model(str(folder / "single"))
+    assert case.startswith(info["family"])
+    assert info["moe_layers"] == summary["layers"]
+    for layer in set(range(info["num_layers"])) - set(summary["layers"]):
+        with pytest.raises(moekit.CheckpointError, match=f"layer {layer} is dense"):
+            moekit.load_layer(folder / "single", layer)
+
+
+def test_every_family_has_a_case(written):
+    known = set(moekit._core.model_families())
+    tested = {name for name in known if name in CASES}
+    assert known == tested
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_tensor_of_the_block_is_needed(written, case, tmp_path):
+    """Taking one tensor of the block away, or adding one to it, is an error that names the tensor."""
+    folder, summary = written(case)
+    layer = summary["layers"][0]
+    tensors = load_file(folder / "single" / "model.safetensors")
+    block = [name for name in tensors if f"layers.{layer}." in name and ("expert" in name or "input_linear" in name)]
+    assert block
+    shutil.copy(folder / "single" / "config.json", tmp_path)
+    for victim in (block[0], block[-1]):
+        save_file({name: value for name, value in tensors.items() if name != victim}, tmp_path / "model.safetensors")
+        with pytest.raises(moekit.CheckpointError) as error:
+            moekit.load_layer(tmp_path, layer)
+        assert victim in str(error.value)
+    stray = block[0].rsplit(".", 1)[0] + ".stray"
+    save_file({**tensors, stray: np.zeros(3, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(moekit.CheckpointError) as error:
+        moekit.load_layer(tmp_path, layer)
+    assert stray in str(error.value)
