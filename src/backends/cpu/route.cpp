@@ -51,6 +51,7 @@ void route_tile(const CpuBlock& block, const MatrixView& x, const std::int64_t* 
   // Selection takes about 10 ns a column.
   const int pickers = worthwhile_threads(static_cast<double>(x.rows) * columns * 1000.0, 0.0);
   if (workspace.route.size() < static_cast<std::size_t>(pickers)) workspace.route.resize(static_cast<std::size_t>(pickers));
+  for (RouteScratch& scratch : workspace.route) scratch.reserve(config);  // here, where a failure can be reported
   constexpr std::int64_t kGrain = 16;
   std::atomic<std::int64_t> next{0};
   run_parallel(pickers, [&](Team&, int thread) {

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heap use: none in steady state, and a failed allocation anywhere is std::bad_alloc and nothing worse.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "conformance/harness.h"
+
+namespace {
+
+std::atomic<long> g_count{0};     // allocations so far
+std::atomic<long> g_fail_at{-1};  // the allocation that fails, by count; -1: none
+
+void* counted(std::size_t bytes, std::size_t alignment) {
+  if (g_count.fetch_add(1) == g_fail_at.load()) throw std::bad_alloc();
+  void* memory = alignment > alignof(std::max_align_t)
+                     ? std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
+                     : std::malloc(bytes != 0 ? bytes : 1);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return counted(bytes, 1); }
+void* operator new[](std::size_t bytes) { return counted(bytes, 1); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) { return counted(bytes, std::size_t(alignment)); }
+void* operator new[](std::size_t bytes, std::align_val_t alignment) { return counted(bytes, std::size_t(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace moekit::conformance {
+namespace {
+
+struct Allocation : testing::TestWithParam<Target> {
+  static BlockConfig config() {
+    BlockConfig c = make_config(rules()[0], forms()[2], 7, sizes()[0]);
+    c.shared.count = 1;
+    c.shared.gate = SharedGate::kSigmoid;
+    c.shared.expert = c.expert;
+    return c;
+  }
+};
+
+TEST_P(Allocation, NoneInSteadyState) {
+  if (GetParam().backend == "reference") GTEST_SKIP() << "the reference is written for clarity and allocates";
+  for (const Mode& mode : modes()) {
+    const Block block(GetParam(), config(), mode, {}, 30);
+    Rng rng(31);
+    const Matrix x = Matrix::random(rng, 40, 33, mode.data);
+    Matrix y(40, 33, mode.data);
+    for (int i = 0; i < 3; ++i) block.layer.forward(x.view(), y.out());
+    const long before = g_count;
+    for (int i = 0; i < 5; ++i) block.layer.forward(x.view(), y.out());
+    EXPECT_EQ(g_count - before, 0) << mode.name;
+  }
+}
+
+TEST_P(Allocation, FailureInAnyPlaceOfPackingIsBadAlloc) {
+  for (const Mode& mode : modes()) {
+    Rng rng(32);
+    const BlockTensors tensors = random_tensors(rng, config(), mode.weights);
+    const std::string dtype(dtype_name(mode.weights));
+    int failures = 0;
+    for (long at = 0;; ++at) {
+      g_fail_at = g_count + at;
+      bool failed = false;
+      try {
+        make_layer(GetParam(), config(), tensors, dtype);
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      g_fail_at = -1;
+      if (!failed) break;
+      ++failures;
+    }
+    EXPECT_GT(failures, 0);
+  }
+}
+
+TEST_P(Allocation, FailureInACallLeavesTheLayerUsable) {
+  for (const Mode& mode : modes()) {
+    Rng rng(33);
+    const Matrix x = Matrix::random(rng, 40, 33, mode.data);
+    Matrix want(40, 33, mode.data), y(40, 33, mode.data);
+    Block(GetParam(), config(), mode, {}, 34).layer.forward(x.view(), want.out());
+    for (long at = 0, failed = 1; failed != 0; ++at) {
+      const Block block(GetParam(), config(), mode, {}, 34);  // no workspace yet
+      g_fail_at = g_count + at;
+      failed = 0;
+      try {
+        block.layer.forward(x.view(), y.out());
+      } catch (const std::bad_alloc&) {
+        failed = 1;
+      }
+      g_fail_at = -1;
+      block.layer.forward(x.view(), y.out());
+      ASSERT_EQ(y.bytes(), want.bytes()) << mode.name << ", allocation " << at;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(On, Allocation, testing::ValuesIn(targets()), target_name);
+
+}  // namespace
+}  // namespace moekit::conformance
