@@ -15,11 +15,12 @@ import pytest
 
 import moekit
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "models"))
 import write_checkpoints  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file as load_torch  # noqa: E402
 
 CASES = sorted(write_checkpoints.FAMILIES)
 VARIANTS = ("single", "sharded", "stacked")
@@ -61,6 +62,23 @@ def test_block_computes_what_transformers_computes(written, case, backend):
             np.testing.assert_allclose(weights, expected_weights, rtol=2e-5, atol=1e-6)
             error = np.linalg.norm(y - block["y"]) / np.linalg.norm(block["y"])
             assert error <= 2e-5, f"{variant}, layer {layer_index}: relative error {error}"
+
+
+@pytest.mark.parametrize("case", ["qwen3_moe", "mixtral", "deepseek_v3"])
+def test_bfloat16_block(case, tmp_path):
+    """bfloat16 keeps 8 bits: where two logits round to a tie the choice is free, elsewhere outputs are within 1.6e-2."""
+    summary = write_checkpoints.write_family(case, tmp_path, torch.bfloat16)
+    layer_index = summary["layers"][0]
+    block = load_torch(tmp_path / f"block{layer_index}.safetensors")
+    layer = moekit.load_layer(tmp_path / "single", layer_index)
+    y, routing = layer(block["x"], return_routing=True)
+    assert y.dtype == torch.bfloat16
+    ids, _ = chosen(np.asarray(routing.expert_ids), np.asarray(routing.weights))
+    expected_ids, _ = chosen(block["ids"].numpy(), block["weights"].numpy())
+    same = (ids == expected_ids).all(axis=1)
+    assert same.mean() >= 0.9
+    got, expected = y.float().numpy()[same], block["y"].float().numpy()[same]
+    assert np.linalg.norm(got - expected) <= 1.6e-2 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("case", CASES)
