@@ -114,7 +114,11 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
     group.up_steps = ceil_div(config.input, columns);
   }
   group.down_panels = ceil_div(config.output, kPanelColumns);
-  group.down_steps = ceil_div(linear ? config.input : config.intermediate, columns);
+  // A panel of an ungated up-projection makes 32 columns of A: the down-projection takes them whole.
+  const std::int64_t made = linear ? config.input
+                            : gated ? config.intermediate
+                                    : round_up(config.intermediate, kPanelColumns);
+  group.down_steps = ceil_div(made, columns);
   const std::int64_t count = static_cast<std::int64_t>(tensors.size());
   const std::int64_t up_bytes = checked_mul(group.up_panels, group.up_steps * kStepBytes, "up projection");
   const std::int64_t down_bytes = checked_mul(group.down_panels, group.down_steps * kStepBytes, "down projection");
