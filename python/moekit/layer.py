@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of checkpoints and of arrays, called on arrays."""
+from __future__ import annotations
+
+import html
+import os
+from typing import Any, Mapping, NamedTuple
+
+from . import _core
+
+
+class Routing(NamedTuple):
+    """Where tokens went. Arrays of the same kind as x, row-major."""
+
+    expert_ids: Any  #: int32 [T, k]
+    weights: Any  #: float32 [T, k]
+
+
+class MoeLayer:
+    """A mixture-of-experts block, packed for one backend and immutable.
+
+    Made by `load_layer` or `MoeLayer.from_arrays`. Any number of threads may call it; a row's result depends neither
+    on the other rows of x nor on the number of threads.
+    """
+
+    __slots__ = ("_core", "_family", "__weakref__")
+
+    def __init__(self, *_args, **_kwargs):
+        raise TypeError("[layer] use moekit.load_layer(path, layer) or moekit.MoeLayer.from_arrays(config, tensors)")
+
+    @classmethod
+    def _wrap(cls, core: _core.Layer, family: str) -> "MoeLayer":
+        self = object.__new__(cls)
+        self._core = core
+        self._family = family
+        return self
+
+    @classmethod
+    def from_arrays(cls, config: Mapping[str, Any], tensors: Mapping[str, Any], *, dtype: str = "auto",
+                    device: str = "cpu", backend: str = "auto") -> "MoeLayer":
+        """A layer from a configuration and its weights.
+
+        config: nested dict with the fields of the C++ BlockConfig and snake_case enum names, e.g.
+            {"router": {"num_experts": 8, "top_k": 2, "score": "softmax"},
+             "expert": {"input": 64, "intermediate": 32, "output": 64, "act": "silu"}};
+            fields left out have their defaults, unknown ones are an error.
+        tensors: name -> array (any kind that a layer takes). Router: "router.weight" [columns, H], "router.bias" and
+            "router.selection_bias" [columns], "router.in_scale" [H], "router.per_expert_scale" [columns],
+            "router.tid2eid" [vocabulary, k]. Experts: "experts.E.gate", ".up" [I, H], ".down" [O, I], ".gate_bias",
+            ".up_bias" [I], ".down_bias" [O], or stacked over experts as "experts.gate" [E, I, H] and so on.
+            Shared experts the same under "shared.", and "shared_gate" [H].
+        dtype: "auto" keeps the weights' own; or a weight format's name. backend: "auto", or one to force.
+
+        Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
+        """
+        return cls._wrap(_core.from_arrays(dict(config), dict(tensors), dtype, device, backend), "arrays")
+
+    def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
+        """y = layer(x), or (y, Routing) when `return_routing`.
+
+        x: [..., H] float32 or bfloat16: a NumPy or ml_dtypes array, a torch CPU tensor, or any DLPack object on the
+            CPU. Not copied when its last dimension is contiguous and the others collapse into one row stride.
+        token_ids: T integers, for layers that route by a hash table of token ids.
+        expert_ids, weights: integers and floats [T, k], for layers whose routing comes from outside; -1 skips.
+
+        Returns y [..., O] of the kind and dtype of x. Raises TypeError (kind, dtype, gradients) and ValueError
+        (shape, device, ids out of range); the layer stays usable.
+        """
+        if not return_routing and token_ids is None and expert_ids is None and weights is None:
+            return self._core.forward(x)
+        y, *routing = self._core.forward_full(x, return_routing, token_ids, expert_ids, weights)
+        return (y, Routing(*routing)) if return_routing else y
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The block's configuration, in the form that `from_arrays` takes."""
+        return self._core.config
+
+    @property
+    def family(self) -> str:
+        """Model family of the checkpoint, "arrays" for from_arrays."""
+        return self._family
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that runs the layer."""
+        return self._core.backend
+
+    @property
+    def dtype(self) -> str:
+        """Name of the packed weight format."""
+        return self._core.format
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed weights."""
+        return self._core.packed_bytes
+
+    def explain(self) -> str:
+        """What was chosen for this layer, and why better candidates declined."""
+        return self._core.explain()
+
+    def _facts(self) -> dict[str, Any]:
+        router, expert = self.config["router"], self.config["expert"]
+        return {
+            "family": self.family, "experts": router["num_experts"], "top_k": router["top_k"],
+            "hidden": expert["input"], "intermediate": expert["intermediate"], "output": expert["output"],
+            "shared": self.config["shared"]["count"], "dtype": self.dtype, "backend": self.backend,
+            "bytes": self.nbytes,
+        }
+
+    def __repr__(self) -> str:
+        f = self._facts()
+        return (f"MoeLayer({f['family']}: {f['experts']} experts, top {f['top_k']}, {f['hidden']} -> "
+                f"{f['intermediate'] or '-'} -> {f['output']}, {f['dtype']} on {f['backend']}, "
+                f"{f['bytes'] / 2**20:.1f} MiB)")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th style='text-align:left'>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>"
+                       for k, v in self._facts().items())
+        share = min(100.0, 100.0 * self.nbytes / _total_memory())
+        bar = (f"<div style='width:20em;border:1px solid #888'><div style='width:{share:.2f}%;min-width:1px;"
+               f"background:#4a7;height:.8em'></div></div><small>{self.nbytes / 2**20:.1f} MiB, {share:.2f} % of this "
+               "machine's memory</small>")
+        routing = html.escape(_core.describe(self.config))
+        return f"<b>moekit.MoeLayer</b><table>{rows}</table><div>{routing}</div>{bar}"
+
+
+def _total_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto") -> MoeLayer:
+    """Loads one Mixture-of-Experts layer of a checkpoint.
+
+    path: a folder with config.json and safetensors files. layer: index of the decoder layer.
+    dtype: "auto" keeps float32 and bfloat16 as they are; or the name of a weight format.
+    device: "cpu". backend: "auto", or one to force ("reference").
+
+    Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
+    """
+    path = os.fspath(path)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    core = _core.load_layer(path, layer, dtype, device, backend)
+    return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
