@@ -21,6 +21,16 @@ from . import _core, _torch_op
 
 __all__ = ["MoE"]
 
+# Looked up once: attribute chains are a third of a microsecond a call.
+_is_compiling = torch.compiler.is_compiling
+_is_grad_enabled = torch.is_grad_enabled
+_PLAIN = frozenset((torch.Tensor, nn.Parameter))
+
+
+def _disturbed(_autocast=torch.is_autocast_enabled, _tracing=torch._C._get_tracing_state) -> bool:
+    """Whether torch would do more than compute the formula."""
+    return _autocast("cpu") or _tracing() is not None or forward_ad._current_level >= 0
+
 
 class MoE(nn.Module):
     """y = sum_e softmax(gate(x))_e experts[e](x), x [..., input_dim] to y [..., output_dim], float32 or bfloat16.
@@ -85,23 +95,21 @@ class MoE(nn.Module):
         return self.gate.weight, self.gate.bias, [e.weight for e in experts], [e.bias for e in experts]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.compiler.is_compiling():
+        if _is_compiling():
             return _torch_op.call(x, *self._tensors())
-        if torch.is_grad_enabled() and self._needs_grad(x):
-            return _torch_op.plain(x, *self._tensors())
         cell = self._cell
-        if cell is not None and not torch.is_autocast_enabled("cpu") and not torch._C._get_tracing_state() \
-                and type(x) in _PLAIN and forward_ad._current_level < 0:
-            y = cell.call(x)
+        if (cell is not None and type(x) in _PLAIN
+                and not (_is_grad_enabled() and (x.requires_grad or cell.requires_grad())) and not _disturbed()):
+            y = cell.call(x)  # None when a parameter changed or x is not the layer's to compute
             if y is not None:
                 return y
         return self._forward_slow(x)
 
     def _needs_grad(self, x) -> bool:
-        return x.requires_grad or any(p.requires_grad for p in self.parameters())
+        return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
 
     def _forward_slow(self, x):
-        if self._decline(x) is None:
+        if not self._needs_grad(x) and self._decline(x) is None:
             if self._cell is None or not self._cell.fresh():
                 self.repack()
             y = self._cell.call(x)
@@ -113,12 +121,8 @@ class MoE(nn.Module):
         """Why a call without gradients is left to torch, None when moekit takes it."""
         if type(x) not in _PLAIN:
             return f"x is a {type(x).__name__}"
-        if torch.is_autocast_enabled("cpu"):
-            return "autocast is enabled"
-        if torch._C._get_tracing_state() is not None:
-            return "torch.jit is tracing"
-        if forward_ad._current_level >= 0:
-            return "forward-mode differentiation is on"
+        if _disturbed():
+            return "autocast, torch.jit tracing or forward-mode differentiation is on"
         return _torch_op.decline(x, *self._tensors())
 
     def repack(self) -> None:
@@ -134,7 +138,7 @@ class MoE(nn.Module):
     def explain(self, x: Optional[torch.Tensor] = None) -> str:
         """How a call (with x, or with a float input on the parameters' device) would be computed now."""
         x = self.gate.weight.new_empty((1, self.input_dim)) if x is None else x
-        if torch.is_grad_enabled() and self._needs_grad(x):
+        if self._needs_grad(x):
             return "torch: gradients are enabled and required (use torch.no_grad() for moekit)"
         if reason := self._decline(x):
             return f"torch: {reason}"
@@ -147,6 +151,3 @@ class MoE(nn.Module):
 
     def __getstate__(self):
         return {**self.__dict__, "_cell": None}  # packed weights neither travel nor are shared by copies
-
-
-_PLAIN = frozenset((torch.Tensor, nn.Parameter))

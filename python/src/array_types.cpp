@@ -106,8 +106,14 @@ DType dtype_from_numpy(py::handle array, const char* name, bool* swapped) {
 const dl::Exchange* exchange_of(PyTypeObject* type) {
   // Types are kept alive, so an address never means another type.
   static auto* known = new std::unordered_map<PyTypeObject*, const dl::Exchange*>();
+  static PyTypeObject* last_type = nullptr;  // calls come with the same type again and again
+  static const dl::Exchange* last = nullptr;
+  if (type == last_type) return last;
   const auto found = known->find(type);
-  if (found != known->end()) return found->second;
+  if (found != known->end()) {
+    last_type = type;
+    return last = found->second;
+  }
   const dl::Exchange* exchange = nullptr;
   const py::object capsule = py::getattr(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__", py::none());
   if (PyCapsule_IsValid(capsule.ptr(), dl::kExchangeCapsule) != 0) {

@@ -68,33 +68,40 @@ void take_dl_tensor(const dl::Tensor& tensor, const char* name, ArrayView& out) 
     raise_value(name, "memory is not aligned to its elements of " + std::to_string(dtype_size(out.dtype)) + " bytes");
 }
 
-/// torch: gradients would be lost in silence, and a pending negation is not in the memory.
-py::object check_torch(py::handle object, const char* name) {
+/// torch: gradients would be lost in silence.
+void check_gradients(py::handle object, const char* name) {
   static PyObject* requires_grad = PyUnicode_InternFromString("requires_grad");
-  static PyObject* is_neg = PyUnicode_InternFromString("is_neg");
   const auto attribute = py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), requires_grad));
-  if (!attribute) {
-    PyErr_Clear();  // an exchange type of another library
-    return py::reinterpret_borrow<py::object>(object);
-  }
+  if (!attribute) return PyErr_Clear();  // an exchange type of another library
   if (attribute.ptr() == Py_True && py::module_::import("torch").attr("is_grad_enabled")().ptr() == Py_True)
     raise_type(name, "requires grad, which this layer does not compute; use torch.no_grad(), x.detach() or moekit.torch.MoE");
-  const auto negative = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object.ptr(), is_neg));
-  if (negative && negative.ptr() == Py_True) return object.attr("resolve_neg")();
-  if (!negative) PyErr_Clear();
-  return py::reinterpret_borrow<py::object>(object);
 }
 
-void borrow_exchange(py::handle object, const dl::Exchange& exchange, const char* name, ArrayView& out) {
-  out.source = check_torch(object, name);
+/// torch: a pending negation is not in the memory. It comes from imaginary parts of conjugates, which are strided views
+/// of complex numbers: plain contiguous tensors (of more than one element) need not be asked.
+bool may_be_negated(const ArrayView& array) {
+  std::int64_t expected = 1;
+  for (int i = array.ndim - 1; i >= 0; --i) {
+    if (array.strides[i] != expected) return true;
+    expected *= array.shape[i];
+  }
+  return expected == 1;
+}
+
+void borrow_exchange(py::handle object, const dl::Exchange& exchange, const char* name, Gradients gradients,
+                     ArrayView& out) {
+  if (gradients == Gradients::kRefuse) check_gradients(object, name);
+  out.source = py::reinterpret_borrow<py::object>(object);
   out.kind = ArrayView::Kind::kExchange;
   out.exchange = &exchange;
   dl::Tensor tensor{};
-  if (exchange.borrow(out.source.ptr(), &tensor) != 0) {
+  if (exchange.borrow(object.ptr(), &tensor) != 0) {
     py::error_already_set error;
     reraise(error, PyExc_TypeError, name);
   }
   take_dl_tensor(tensor, name, out);
+  if (may_be_negated(out) && py::hasattr(object, "is_neg") && object.attr("is_neg")().ptr() == Py_True)
+    borrow_exchange(object.attr("resolve_neg")(), exchange, name, gradients, out);
 }
 
 py::object export_capsule(py::handle object, const char* name) {
@@ -159,11 +166,11 @@ std::string ArrayView::shape_text() const {
   return text + "]";
 }
 
-void borrow(py::handle object, const char* name, ArrayView& out) {
+void borrow(py::handle object, const char* name, ArrayView& out, Gradients gradients) {
   PyTypeObject* type = Py_TYPE(object.ptr());
   PyTypeObject* ndarray = py::detail::npy_api::get().PyArray_Type_;
   if (type == ndarray) return borrow_numpy(object, name, out);
-  if (const dl::Exchange* exchange = exchange_of(type)) return borrow_exchange(object, *exchange, name, out);
+  if (const dl::Exchange* exchange = exchange_of(type)) return borrow_exchange(object, *exchange, name, gradients, out);
   if (PyType_IsSubtype(type, ndarray) != 0) {
     if (py::hasattr(object, "mask")) raise_type(name, "a masked array, whose mask would be lost; use x.filled(value)");
     return borrow_numpy(object, name, out);

@@ -46,9 +46,12 @@ struct ArrayView {
   std::string shape_text() const;
 };
 
+/// Whether a torch tensor that requires grad is refused while gradients are enabled, or the caller has seen to it.
+enum class Gradients { kRefuse, kChecked };
+
 /// Fills `out` from any supported array on the CPU; `name` is the argument's name in errors.
 /// Throws TypeError (kind, dtype, gradients) or ValueError (device, strides, DLPack contents), naming what was wrong.
-void borrow(py::handle object, const char* name, ArrayView& out);
+void borrow(py::handle object, const char* name, ArrayView& out, Gradients gradients = Gradients::kRefuse);
 
 /// The array as [rows, cols] with unit column stride, cols being the last dimension. No copy when the leading dimensions
 /// collapse into one row stride (of any sign); otherwise one, into `copy`.

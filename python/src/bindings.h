@@ -6,11 +6,10 @@
 
 #include <memory>
 
+#include "arrays.h"
 #include "moekit/layer.h"
 
 namespace moekit::python {
-
-namespace py = pybind11;
 
 /// What Python holds of a layer; the pointer may alias a larger object that owns it.
 using LayerPtr = std::shared_ptr<MoeLayer>;
@@ -21,7 +20,7 @@ py::dict config_to_dict(const BlockConfig& config);
 BlockConfig config_from_dict(const py::dict& config);
 
 /// y = layer(x) with x and y arrays of one kind and dtype: the fast path, without routing in or out.
-py::object forward(const MoeLayer& layer, py::handle x);
+py::object forward(const MoeLayer& layer, py::handle x, Gradients gradients);
 
 void bind_host_array(py::module_& module);
 void bind_layer(py::module_& module);

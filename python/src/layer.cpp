@@ -26,8 +26,8 @@ struct Input {
   std::unique_ptr<std::byte[]> copy;
   MatrixView view;
 
-  Input(const MoeLayer& layer, py::handle x) {
-    borrow(x, "x", array);
+  Input(const MoeLayer& layer, py::handle x, Gradients gradients = Gradients::kRefuse) {
+    borrow(x, "x", array, gradients);
     const std::int64_t hidden = layer.config().expert.input;
     if (array.dtype != DType::kFloat32 && array.dtype != DType::kBFloat16)
       throw py::type_error("[layer] x has dtype " + std::string(dtype_name(array.dtype)) +
@@ -134,8 +134,8 @@ py::tuple forward_full(const MoeLayer& layer, py::handle x, bool return_routing,
 
 }  // namespace
 
-py::object forward(const MoeLayer& layer, py::handle x) {
-  const Input input(layer, x);
+py::object forward(const MoeLayer& layer, py::handle x, Gradients gradients) {
+  const Input input(layer, x, gradients);
   NewArray y = new_output(layer, input.array);
   run(layer, input.view, y.data(), {}, nullptr);
   return y.finish();
@@ -157,7 +157,7 @@ static py::object to_numpy(py::handle object, const std::string& name) {
 void bind_layer(py::module_& module) {
   module.def("to_numpy", &to_numpy);
   py::class_<MoeLayer, std::shared_ptr<MoeLayer>>(module, "Layer")
-      .def("forward", [](const MoeLayer& self, const py::object& x) { return forward(self, x); })
+      .def("forward", [](const MoeLayer& self, const py::object& x) { return forward(self, x, Gradients::kRefuse); })
       .def("forward_full", &forward_full)
       .def_property_readonly("config", [](const MoeLayer& self) { return config_to_dict(self.config()); })
       .def_property_readonly("backend", [](const MoeLayer& self) { return std::string(self.backend()); })

@@ -39,10 +39,23 @@ std::uint64_t fingerprint(const void* data, std::int64_t bytes) {
   return print;
 }
 
+/// torch's own getter of `_version`, found once: a look-up by name would be made for every parameter of every call.
+long version_of(PyObject* tensor) {
+  static PyObject* getter =
+      py::module_::import("torch").attr("Tensor").attr("__mro__")[py::int_(1)].attr("__dict__")["_version"].cast<py::object>()
+          .release().ptr();
+  PyObject* number = Py_TYPE(getter)->tp_descr_get(getter, tensor, reinterpret_cast<PyObject*>(Py_TYPE(tensor)));
+  if (number == nullptr) {
+    PyErr_Clear();  // inference tensors are not counted
+    return -1;
+  }
+  const long version = PyLong_AsLong(number);
+  Py_DECREF(number);
+  return version;
+}
+
 /// False (no Python error left) for what is no dense one- or two-dimensional CPU tensor.
-bool read_stamp(PyObject* tensor, Stamp& out) {
-  static PyObject* version = PyUnicode_InternFromString("_version");
-  const dl::Exchange* exchange = exchange_of(Py_TYPE(tensor));
+bool read_stamp(PyObject* tensor, const dl::Exchange* exchange, Stamp& out) {
   dl::Tensor view{};
   if (exchange == nullptr || exchange->borrow(tensor, &view) != 0) {
     PyErr_Clear();
@@ -52,22 +65,17 @@ bool read_stamp(PyObject* tensor, Stamp& out) {
   out.data = static_cast<const char*>(view.data) + view.byte_offset;
   out.dtype = view.dtype;
   out.ndim = view.ndim;
-  std::int64_t row = view.dtype.bits / 8;
   for (int i = 0; i < view.ndim; ++i) {
     out.layout[i] = view.shape[i];
     out.layout[2 + i] = view.strides != nullptr ? view.strides[i] : 0;
   }
-  row *= out.layout[view.ndim - 1];
+  const std::int64_t row = view.dtype.bits / 8 * out.layout[view.ndim - 1];
   out.print = row > 0 && out.layout[0] > 0 ? fingerprint(out.data, row) : 0;
-  PyObject* number = PyObject_GetAttr(tensor, version);
-  if (number == nullptr) {
-    PyErr_Clear();  // inference tensors are not counted
-    return true;
-  }
-  out.version = PyLong_AsLong(number);
-  Py_DECREF(number);
+  out.version = version_of(tensor);
   return true;
 }
+
+bool read_stamp(PyObject* tensor, Stamp& out) { return read_stamp(tensor, exchange_of(Py_TYPE(tensor)), out); }
 
 /// Stamps of a list of tensors, to be compared with later ones.
 class Stamps {
@@ -105,8 +113,9 @@ class TorchCell {
       : layer_(std::move(layer)), aliases_(std::move(aliases)) {
     for (const py::handle item : links) links_.push_back(link(item));
     for (const py::handle item : parameters) {
-      parameters_.push_back({link(item), {}});
+      parameters_.push_back({link(item), nullptr, {}});
       Parameter& parameter = parameters_.back();
+      parameter.exchange = exchange_of(Py_TYPE(parameter.link.value.ptr()));
       if (!parameter.link.value.is_none() && !read_stamp(parameter.link.value.ptr(), parameter.stamp))
         throw py::value_error("[torch] " + py::str(parameter.link.key).cast<std::string>() +
                               " is no dense 1-D or 2-D CPU tensor");
@@ -125,7 +134,7 @@ class TorchCell {
       if (!holds(parameter.link)) return false;
       if (parameter.link.value.is_none()) continue;
       Stamp now;
-      if (!read_stamp(parameter.link.value.ptr(), now) || !(now == parameter.stamp)) return false;
+      if (!read_stamp(parameter.link.value.ptr(), parameter.exchange, now) || !(now == parameter.stamp)) return false;
     }
     return true;
   }
@@ -133,7 +142,19 @@ class TorchCell {
   /// y, or None when the module changed or x is not the layer's to compute (kind, device, dtype, shape).
   py::object call(const py::object& x) const {
     if (!fits(x.ptr()) || !fresh()) return py::none();
-    return forward(*layer_, x);
+    return forward(*layer_, x, Gradients::kChecked);
+  }
+
+  /// Whether a packed parameter requires grad.
+  bool requires_grad() const {
+    static PyObject* name = PyUnicode_InternFromString("requires_grad");
+    for (const Parameter& parameter : parameters_) {
+      PyObject* value = parameter.link.value.is_none() ? nullptr : PyObject_GetAttr(parameter.link.value.ptr(), name);
+      if (value == nullptr) PyErr_Clear();
+      Py_XDECREF(value);
+      if (value == Py_True) return true;
+    }
+    return false;
   }
 
   LayerPtr layer() const { return layer_; }
@@ -146,6 +167,7 @@ class TorchCell {
   };
   struct Parameter {
     Link link;
+    const dl::Exchange* exchange;
     Stamp stamp;
   };
 
@@ -197,6 +219,7 @@ void bind_torch_cell(py::module_& module) {
       .def(py::init<LayerPtr, const py::list&, const py::list&, const py::list&, py::list>())
       .def("fresh", &TorchCell::fresh)
       .def("call", &TorchCell::call)
+      .def("requires_grad", &TorchCell::requires_grad)
       .def_property_readonly("layer", &TorchCell::layer);
 }
 
