@@ -21,7 +21,8 @@ void gather(const ArrayView& array, std::byte* out) {
     if (step == size) {
       std::memcpy(out, row, static_cast<std::size_t>(inner * size));
     } else {
-      for (std::int64_t i = 0; i < inner; ++i) std::memcpy(out + i * size, row + i * step, static_cast<std::size_t>(size));
+      for (std::int64_t i = 0; i < inner; ++i)
+        std::memcpy(out + i * size, row + i * step, static_cast<std::size_t>(size));
     }
     out += inner * size;
     for (int d = last - 1; d >= 0; --d) {  // the next row, as an odometer

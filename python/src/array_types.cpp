@@ -16,10 +16,10 @@ struct DlCode {
 
 // DLDataTypeCode values.
 constexpr DlCode kDlCodes[] = {
-    {DType::kInt64, 0},        {DType::kInt32, 0},         {DType::kInt16, 0},       {DType::kInt8, 0},
-    {DType::kUInt64, 1},       {DType::kUInt32, 1},        {DType::kUInt16, 1},      {DType::kUInt8, 1},
-    {DType::kFloat64, 2},      {DType::kFloat32, 2},       {DType::kFloat16, 2},     {DType::kBFloat16, 4},
-    {DType::kBool, 6},         {DType::kFloat8E4M3, 10},   {DType::kFloat8E5M2, 12}, {DType::kFloat8E8M0, 14},
+    {DType::kInt64, 0},   {DType::kInt32, 0},       {DType::kInt16, 0},       {DType::kInt8, 0},
+    {DType::kUInt64, 1},  {DType::kUInt32, 1},      {DType::kUInt16, 1},      {DType::kUInt8, 1},
+    {DType::kFloat64, 2}, {DType::kFloat32, 2},     {DType::kFloat16, 2},     {DType::kBFloat16, 4},
+    {DType::kBool, 6},    {DType::kFloat8E4M3, 10}, {DType::kFloat8E5M2, 12}, {DType::kFloat8E8M0, 14},
 };
 
 // Of NumPy's numbered types on LP64 systems; -1 where it has none.
@@ -132,8 +132,8 @@ py::object new_numpy(DType dtype, const std::int64_t* shape, int ndim, void** da
   PyObject* descr = number >= 0 ? api.PyArray_DescrFromType_(number) : ml_dtype(dtype);
   if (number < 0) Py_INCREF(descr);
   static_assert(sizeof(Py_intptr_t) == sizeof(std::int64_t), "64-bit systems only");
-  PyObject* array = api.PyArray_NewFromDescr_(api.PyArray_Type_, descr, ndim,
-                                              reinterpret_cast<const Py_intptr_t*>(shape), nullptr, nullptr, 0, nullptr);
+  PyObject* array = api.PyArray_NewFromDescr_(
+      api.PyArray_Type_, descr, ndim, reinterpret_cast<const Py_intptr_t*>(shape), nullptr, nullptr, 0, nullptr);
   if (array == nullptr) throw py::error_already_set();
   *data = py::detail::array_proxy(array)->data;
   return py::reinterpret_steal<py::object>(array);

@@ -20,7 +20,8 @@ namespace {
 
 /// Replaces the Python error in flight by one of ours that names the argument and keeps the old one as its cause.
 [[noreturn]] void reraise(py::error_already_set& error, PyObject* type, const char* name) {
-  const std::string text = "[array] " + std::string(name) + " cannot be read: " + py::str(error.value()).cast<std::string>();
+  const std::string text =
+      "[array] " + std::string(name) + " cannot be read: " + py::str(error.value()).cast<std::string>();
   py::raise_from(error, type, text.c_str());
   throw py::error_already_set();
 }
@@ -58,12 +59,14 @@ void take_dl_tensor(const dl::Tensor& tensor, const char* name, ArrayView& out) 
   out.data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
   std::int64_t count = 1;
   for (int i = tensor.ndim - 1; i >= 0; --i) {
-    if (tensor.shape[i] < 0) raise_value(name, "dimension " + std::to_string(i) + " is " + std::to_string(tensor.shape[i]));
+    if (tensor.shape[i] < 0)
+      raise_value(name, "dimension " + std::to_string(i) + " is " + std::to_string(tensor.shape[i]));
     out.shape[i] = tensor.shape[i];
     out.strides[i] = tensor.strides != nullptr ? tensor.strides[i] : count;
     count = checked_mul(count, tensor.shape[i], name);
   }
-  if (count > 0 && tensor.data == nullptr) raise_value(name, "DLPack data is NULL for " + std::to_string(count) + " elements");
+  if (count > 0 && tensor.data == nullptr)
+    raise_value(name, "DLPack data is NULL for " + std::to_string(count) + " elements");
   if (reinterpret_cast<std::uintptr_t>(out.data) % dtype_size(out.dtype) != 0)
     raise_value(name, "memory is not aligned to its elements of " + std::to_string(dtype_size(out.dtype)) + " bytes");
 }
@@ -74,7 +77,8 @@ void check_gradients(py::handle object, const char* name) {
   const auto attribute = py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), requires_grad));
   if (!attribute) return PyErr_Clear();  // an exchange type of another library
   if (attribute.ptr() == Py_True && py::module_::import("torch").attr("is_grad_enabled")().ptr() == Py_True)
-    raise_type(name, "requires grad, which this layer does not compute; use torch.no_grad(), x.detach() or moekit.torch.MoE");
+    raise_type(name,
+               "requires grad, which this layer does not compute; use torch.no_grad(), x.detach() or moekit.torch.MoE");
 }
 
 /// torch: a pending negation is not in the memory. It comes from imaginary parts of conjugates, which are strided views

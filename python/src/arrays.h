@@ -37,9 +37,9 @@ struct ArrayView {
   std::int64_t shape[kMaxDims];
   std::int64_t strides[kMaxDims];  // elements
 
-  py::object source;                        // the array, or the copy that replaced it
-  const dl::Exchange* exchange = nullptr;   // kExchange
-  dl::Managed* managed = nullptr;           // kDlpack, one of the two
+  py::object source;                       // the array, or the copy that replaced it
+  const dl::Exchange* exchange = nullptr;  // kExchange
+  dl::Managed* managed = nullptr;          // kDlpack, one of the two
   dl::ManagedVersioned* versioned = nullptr;
 
   std::int64_t elements() const;
@@ -53,8 +53,8 @@ enum class Gradients { kRefuse, kChecked };
 /// Throws TypeError (kind, dtype, gradients) or ValueError (device, strides, DLPack contents), naming what was wrong.
 void borrow(py::handle object, const char* name, ArrayView& out, Gradients gradients = Gradients::kRefuse);
 
-/// The array as [rows, cols] with unit column stride, cols being the last dimension. No copy when the leading dimensions
-/// collapse into one row stride (of any sign); otherwise one, into `copy`.
+/// The array as [rows, cols] with unit column stride, cols being the last dimension. No copy when the leading
+/// dimensions collapse into one row stride (of any sign); otherwise one, into `copy`.
 MatrixView as_matrix(const ArrayView& array, std::unique_ptr<std::byte[]>& copy);
 
 /// The whole array in C order: its own memory, or one copy into `copy`.

@@ -47,8 +47,8 @@ struct Names<Precision> {
 };
 template <>
 struct Names<Activation> {
-  static constexpr std::string_view kValues[] = {"linear",     "silu",        "gelu_tanh",    "gelu", "silu_clamp",
-                                                 "swiglu_oai", "swiglu_step", "relu", "relu2"};
+  static constexpr std::string_view kValues[] = {"linear",     "silu",        "gelu_tanh", "gelu", "silu_clamp",
+                                                 "swiglu_oai", "swiglu_step", "relu",      "relu2"};
 };
 template <>
 struct Names<SharedGate> {
@@ -117,7 +117,9 @@ class Reader {
         value = py::cast<T>(item);
       } catch (const py::cast_error&) {
         throw py::value_error("[config] " + where + " is " + py::repr(item).cast<std::string>() + ", expected " +
-                              (std::is_same_v<T, bool> ? "a bool" : std::is_integral_v<T> ? "an integer" : "a number"));
+                              (std::is_same_v<T, bool> ? "a bool"
+                               : std::is_integral_v<T> ? "an integer"
+                                                       : "a number"));
       }
     } else {
       if (!py::isinstance<py::dict>(item)) throw py::value_error("[config] " + where + " is not a dict");

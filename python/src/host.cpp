@@ -3,10 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "backend/backend.h"
-#if __has_include("backends/cpu/isa.h")
 #include "backends/cpu/isa.h"
-#define MOEKIT_HAS_ISA 1
-#endif
 #include "bindings.h"
 #include "core/cpu_features.h"
 #include "core/environment.h"
@@ -46,7 +43,6 @@ py::dict cpu_facts() {
   out["amx_refused"] = amx_refused();
   out["l2_bytes"] = l2_cache_bytes();
   out["available_cpus"] = available_cpus();
-#ifdef MOEKIT_HAS_ISA
   py::list known, usable;
   for (const std::string_view name : cpu::known_isas()) known.append(std::string(name));
   for (const std::string_view name : cpu::host_isas()) usable.append(std::string(name));
@@ -57,7 +53,6 @@ py::dict cpu_facts() {
   names["float32"] = std::string(chosen.f32_name);
   names["bfloat16"] = std::string(chosen.bf16_name);
   out["chosen"] = names;
-#endif
   return out;
 }
 

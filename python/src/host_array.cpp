@@ -36,8 +36,13 @@ class HostArray {
   py::object lend(Lent<Managed>* lent, const char* name) const {
     lent->managed.context = lent;
     lent->managed.deleter = [](Managed* self) { delete static_cast<Lent<Managed>*>(self->context); };
-    lent->managed.tensor = {lent->memory.get(),     {dl::kCpu, 0}, static_cast<std::int32_t>(lent->shape.size()),
-                            dtype_to_dlpack(dtype_), lent->shape.data(), nullptr, 0};
+    lent->managed.tensor = {lent->memory.get(),
+                            {dl::kCpu, 0},
+                            static_cast<std::int32_t>(lent->shape.size()),
+                            dtype_to_dlpack(dtype_),
+                            lent->shape.data(),
+                            nullptr,
+                            0};
     // A capsule that nobody consumed keeps its first name and frees what it lends.
     PyObject* capsule = PyCapsule_New(&lent->managed, name, [](PyObject* self) {
       const char* current = PyCapsule_GetName(self);

@@ -16,7 +16,8 @@ constexpr std::int64_t kReleaseGilWork = 1 << 18;
 
 std::int64_t work_of(const MoeLayer& layer, std::int64_t tokens) {
   const BlockConfig& c = layer.config();
-  const std::int64_t expert = c.expert.input * (c.expert.intermediate > 0 ? 3 * c.expert.intermediate : c.expert.output);
+  const std::int64_t expert =
+      c.expert.input * (c.expert.intermediate > 0 ? 3 * c.expert.intermediate : c.expert.output);
   return tokens * (c.router.top_k + c.shared.count) * expert;
 }
 
@@ -65,9 +66,9 @@ class SideInput {
     const bool fits = flat ? array_.elements() == rows
                            : array_.ndim >= 1 && array_.shape[array_.ndim - 1] == k && array_.elements() == rows * k;
     if (!fits)
-      throw py::value_error("[layer] " + std::string(name) + " has shape " + array_.shape_text() + ", expected " +
-                            (flat ? std::to_string(rows) + " values"
-                                  : "[" + std::to_string(rows) + ", " + std::to_string(k) + "]"));
+      throw py::value_error(
+          "[layer] " + std::string(name) + " has shape " + array_.shape_text() + ", expected " +
+          (flat ? std::to_string(rows) + " values" : "[" + std::to_string(rows) + ", " + std::to_string(k) + "]"));
     data_ = convert(contiguous(array_, copy_), array_.elements(), name, flat ? 1 : k);
   }
   const T* data() const noexcept { return data_; }

@@ -36,7 +36,8 @@ const void* parameter(const py::object& object, const std::string& name, const s
 }
 
 LayerPtr make_moe(const py::object& gate_weight, const py::object& gate_bias, const py::list& weights,
-                  const py::list& biases, std::int64_t input_dim, std::int64_t output_dim, const LayerOptions& options) {
+                  const py::list& biases, std::int64_t input_dim, std::int64_t output_dim,
+                  const LayerOptions& options) {
   const auto experts = static_cast<std::int64_t>(weights.size());
   MoE::Parameters parameters;
   std::vector<TensorRef> keep;
@@ -78,7 +79,8 @@ MatrixRef take(Tensors& tensors, std::map<std::string, bool>& used, const std::s
   if (!bias) return stacked_matrix(found->second, index);
   const MatrixRef all = matrix_of(found->second);
   if (index >= all.rows)
-    throw CheckpointError("[tensors] " + stacked + ": row " + std::to_string(index) + " of " + std::to_string(all.rows));
+    throw CheckpointError("[tensors] " + stacked + ": row " + std::to_string(index) + " of " +
+                          std::to_string(all.rows));
   return row_slice(all, index, 1);
 }
 
@@ -108,8 +110,8 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
     return found == tensors.end() ? TensorRef{} : found->second;
   };
   BlockTensors block;
-  block.router = {single("router.weight"),   single("router.bias"),
-                  single("router.selection_bias"), single("router.in_scale"),
+  block.router = {single("router.weight"),           single("router.bias"),
+                  single("router.selection_bias"),   single("router.in_scale"),
                   single("router.per_expert_scale"), single("router.tid2eid")};
   block.experts = take_experts(tensors, used, "experts", config.router.num_experts);
   block.shared = take_experts(tensors, used, "shared", config.shared.count);
@@ -134,8 +136,7 @@ void bind_moe(py::module_& module) {
                             const py::list& biases, std::int64_t input_dim, std::int64_t output_dim,
                             const std::string& dtype, const std::string& device, const std::string& backend) {
     if (biases.size() != weights.size()) throw py::value_error("[MoE] one bias (or None) an expert is needed");
-    return make_moe(gate_weight, gate_bias, weights, biases, input_dim, output_dim,
-                    options_of(dtype, device, backend));
+    return make_moe(gate_weight, gate_bias, weights, biases, input_dim, output_dim, options_of(dtype, device, backend));
   });
   module.def("from_arrays", [](const py::dict& config, const py::dict& tensors, const std::string& dtype,
                                const std::string& device, const std::string& backend) {

@@ -41,9 +41,13 @@ std::uint64_t fingerprint(const void* data, std::int64_t bytes) {
 
 /// torch's own getter of `_version`, found once: a look-up by name would be made for every parameter of every call.
 long version_of(PyObject* tensor) {
-  static PyObject* getter =
-      py::module_::import("torch").attr("Tensor").attr("__mro__")[py::int_(1)].attr("__dict__")["_version"].cast<py::object>()
-          .release().ptr();
+  static PyObject* getter = py::module_::import("torch")
+                                .attr("Tensor")
+                                .attr("__mro__")[py::int_(1)]
+                                .attr("__dict__")["_version"]
+                                .cast<py::object>()
+                                .release()
+                                .ptr();
   PyObject* number = Py_TYPE(getter)->tp_descr_get(getter, tensor, reinterpret_cast<PyObject*>(Py_TYPE(tensor)));
   if (number == nullptr) {
     PyErr_Clear();  // inference tensors are not counted
@@ -121,8 +125,7 @@ class TorchCell {
                               " is no dense 1-D or 2-D CPU tensor");
       if (!parameter.link.value.is_none()) dtype_ = dtype_from_dlpack(parameter.stamp.dtype, "parameter");
     }
-    for (const py::handle item : lengths)
-      lengths_.emplace_back(py::reinterpret_borrow<py::dict>(item), py::len(item));
+    for (const py::handle item : lengths) lengths_.emplace_back(py::reinterpret_borrow<py::dict>(item), py::len(item));
   }
 
   bool fresh() const {

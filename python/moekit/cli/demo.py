@@ -29,7 +29,7 @@ def add_arguments(parser) -> None:
 
 
 def examples_folder() -> Path:
-    return Path(__file__).resolve().parent.parent / "examples"
+    return Path(__file__).parent.parent / "examples"
 
 
 def find_model(name: str) -> Path:

@@ -14,7 +14,7 @@ from . import EXIT_DIFFERS, EXIT_OK
 
 HELP = "every layer of a checkpoint against the reference backend"
 
-# The project's accuracy goals against float64; bfloat16 adds the rounding of its output, 2^-9 relative: 2^-18 / 3.
+# The project's accuracy goals against float64.
 LIMITS = {"float32": 1e-10, "bfloat16": 1e-5}
 MAX_REROUTED = 0.01  # share of tokens
 
@@ -29,6 +29,8 @@ def add_arguments(parser) -> None:
 
 def compare(layer, reference, x) -> dict:
     """NMSE over the rows routed alike, and the share of rows that are not."""
+    # To values that bfloat16 holds: how x is rounded is no matter of the kernels.
+    x = (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     y, routing = layer(x, return_routing=True)
     expected, own = reference(x, return_routing=True)
     same = (np.sort(routing.expert_ids, axis=1) == np.sort(own.expert_ids, axis=1)).all(axis=1)
