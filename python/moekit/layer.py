@@ -77,6 +77,11 @@ class MoeLayer:
         return self._core.config
 
     @property
+    def hidden_size(self) -> int:
+        """Size of the last dimension of x."""
+        return self._core.config["expert"]["input"]
+
+    @property
     def family(self) -> str:
         """Model family of the checkpoint, "arrays" for from_arrays."""
         return self._family
