@@ -39,6 +39,13 @@ if(NOT output MATCHES "moekit ${version} on [a-z]+: .* bits agree")
 endif()
 message(STATUS "${output}")
 
+run(${work}/consumer/moekit_load_layer ${source}/examples/models/qwen3_moe_bytes 1)
+string(REGEX MATCHALL "expert [0-9]+ weight 0\\.[0-9]+" experts "${output}")
+list(LENGTH experts count)
+if(NOT count EQUAL 4)  # the model's top_k
+  message(FATAL_ERROR "moekit_load_layer printed: ${output}")
+endif()
+
 # A version that is not there must be refused.
 execute_process(COMMAND ${CMAKE_COMMAND} -S ${work}/cpp -B ${work}/newer -G ${generator} -D CMAKE_PREFIX_PATH=${work}/prefix
   -D CMAKE_CXX_COMPILER=${compiler} -D MOEKIT_ASKED_VERSION=99.0 RESULT_VARIABLE status OUTPUT_QUIET ERROR_QUIET)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints the support table of the README: for each form of a block and each backend the weight formats that
-// Backend::supports() accepts. scripts/readme_table.py puts it into the README; a test compares the two.
+// Prints the support table of the README: the model families, and for each form of a block and each backend the weight
+// formats that Backend::supports() accepts. scripts/readme_table.py puts it into the README; a test compares the two.
 #include <iostream>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
+#include "moekit/model.h"
 
 namespace {
 
@@ -113,6 +114,13 @@ std::string accepted_formats(const Backend& backend, const BlockConfig& config) 
 }  // namespace
 
 int main() {
+  std::cout << "Families:";
+  const char* separator = " ";
+  for (const std::string_view family : model_families()) {
+    std::cout << separator << family;
+    separator = ", ";
+  }
+  std::cout << ".\n\n";
   std::size_t count = 0;
   const Backend* const* list = backends(&count);
   std::cout << "| Form | For example |";
