@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "gil.h"
 #include "moekit/model.h"
 
 namespace moekit::python {
@@ -57,7 +58,7 @@ void bind_checkpoint(py::module_& module) {
   module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
                               const std::string& device, const std::string& backend) {
     const LayerOptions options{dtype, parse_device(device), backend};
-    const py::gil_scoped_release nogil;
+    const ReleaseGil released;
     return std::make_shared<MoeLayer>(load_layer(path, layer, options));
   });
   module.def("inspect_model", &inspect);

@@ -7,6 +7,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "core/float_convert.h"
+#include "gil.h"
 
 namespace moekit::python {
 namespace {
@@ -51,7 +52,7 @@ void run(const MoeLayer& layer, const MatrixView& x, void* y, const RouteInputs&
   const std::int64_t cols = layer.config().expert.output;
   const MutableMatrixView out{y, x.dtype, x.rows, cols, cols};
   if (work_of(layer, x.rows) < kReleaseGilWork) return layer.forward(x, out, inputs, routing);
-  const py::gil_scoped_release nogil;
+  const ReleaseGil released;
   layer.forward(x, out, inputs, routing);
 }
 
@@ -106,8 +107,8 @@ const T* SideInput<T>::convert(const void* raw, std::int64_t count, const char* 
     const std::int64_t value = array_.dtype == DType::kInt64 ? static_cast<const std::int64_t*>(raw)[i]
                                                              : static_cast<const std::int32_t*>(raw)[i];
     if (value < std::numeric_limits<T>::min() || value > std::numeric_limits<T>::max())
-      throw py::value_error("[layer] " + std::string(name) + " row " + std::to_string(i / k) + " column " +
-                            std::to_string(i % k) + " is " + std::to_string(value) + ", past 32 bits");
+      throw py::value_error("[layer] " + std::string(name) + " " + std::to_string(value) + " at row " +
+                            std::to_string(i / k) + ", column " + std::to_string(i % k) + " passes 32 bits");
     values_[static_cast<std::size_t>(i)] = static_cast<T>(value);
   }
   return values_.data();

@@ -8,6 +8,7 @@
 
 #include "arrays.h"
 #include "bindings.h"
+#include "gil.h"
 #include "moekit/error.h"
 
 namespace moekit::python {
@@ -54,7 +55,7 @@ LayerPtr make_moe(const py::object& gate_weight, const py::object& gate_bias, co
   }
   std::shared_ptr<MoE> moe;
   {
-    const py::gil_scoped_release nogil;
+    const ReleaseGil released;
     moe = std::make_shared<MoE>(experts, input_dim, output_dim, parameters, options);
   }
   return {moe, const_cast<MoeLayer*>(&moe->layer())};
@@ -121,7 +122,7 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
   for (const auto& entry : tensors)
     if (used.count(entry.first) == 0)
       throw CheckpointError("[tensors] '" + entry.first + "' is not a tensor of this block");
-  const py::gil_scoped_release nogil;
+  const ReleaseGil released;
   return std::make_shared<MoeLayer>(config, block, options);
 }
 

@@ -107,6 +107,7 @@ def run(args):
 
     lm = module.NumpyLM(path, factory)
     text, seconds, first = generate(lm, args, show=not args.json)
+    load = {str(index): recorder.load.tolist() for index, recorder in recorders.items()}
 
     rows = []
     for index, recorder in recorders.items():
@@ -124,7 +125,7 @@ def run(args):
         "layer_bytes": sum(r.layer.nbytes for r in recorders.values()), "explain": some.explain(),
         "prompt": args.prompt, "text": text.decode(errors="replace"), "bytes": len(text), "seconds": seconds,
         "first_byte_seconds": first, "tokens_per_second": (len(text) - 1) / (seconds - first) if len(text) > 1 else None,
-        "load": {str(i): r.load.tolist() for i, r in recorders.items()},
+        "load": load,
         "agreement": {"layers": rows, "greedy_bytes": count, "greedy_text_agrees": same},
     }
     return facts, EXIT_OK if all(r["agrees"] for r in rows) else EXIT_DIFFERS
