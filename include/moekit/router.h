@@ -42,6 +42,7 @@ struct RouterConfig {
   std::int64_t num_experts = 0;   // experts with weights
   std::int64_t num_identity = 0;  // further columns of the router whose expert returns its input
   std::int64_t top_k = 0;
+  bool all_experts = false;  // dense: top_k = num_experts, ids ascend, nothing is selected
 
   Precision matmul = Precision::kNative;    // rounding of z
   Precision score_in = Precision::kFloat32; // rounding of s

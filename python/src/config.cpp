@@ -57,7 +57,7 @@ struct Names<SharedGate> {
 
 template <class Fields>
 void visit(Fields& f, RouterConfig& c) {
-  f("source", c.source), f("num_experts", c.num_experts), f("num_identity", c.num_identity), f("top_k", c.top_k);
+  f("source", c.source), f("num_experts", c.num_experts), f("num_identity", c.num_identity), f("top_k", c.top_k), f("all_experts", c.all_experts);
   f("matmul", c.matmul), f("score_in", c.score_in), f("out", c.out);
   f("in_rmsnorm", c.in_rmsnorm), f("in_eps", c.in_eps), f("in_mult", c.in_mult);
   f("logit_mult", c.logit_mult), f("softcap", c.softcap);

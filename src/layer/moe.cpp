@@ -25,6 +25,7 @@ BlockConfig dense_config(std::int64_t num_experts, std::int64_t input_dim, std::
   BlockConfig config;
   config.router.num_experts = num_experts;
   config.router.top_k = num_experts;
+  config.router.all_experts = true;
   config.router.score = Score::kSoftmax;
   config.router.matmul = Precision::kFloat32;
   config.expert.act = Activation::kLinear;

@@ -50,6 +50,9 @@ void check_groups(const RouterConfig& c) {
 
 // A rule that chooses by itself has no place for the settings of the common choice.
 void check_combinations(const RouterConfig& c) {
+  if (c.all_experts && (c.top_k != c.columns() || c.source != RouterSource::kComputed || c.score != Score::kSoftmax))
+    kCheck.fail("all_experts", "top_k " + std::to_string(c.top_k),
+                "a softmax over all " + std::to_string(c.columns()) + " columns with top_k equal to them");
   if (c.score == Score::kSparsemixer) {
     if (c.source != RouterSource::kComputed)
       kCheck.fail("source", "not computed", "computed: sparsemixer chooses itself");

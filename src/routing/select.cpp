@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "routing/rules.h"
 
@@ -46,7 +47,9 @@ void choose(const RouterConfig& config, const RouterTables& tables, bool bf16_lo
   float* s = scratch.scores.data();
   if (whole_row) rule.score(z, n, bf16_scores, s);
 
-  if (forced_ids != nullptr) {
+  if (config.all_experts) {
+    std::iota(ids, ids + k, 0);
+  } else if (forced_ids != nullptr) {
     std::copy(forced_ids, forced_ids + k, ids);
   } else {
     const float* base = on_logits ? z : s;

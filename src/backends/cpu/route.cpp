@@ -48,8 +48,8 @@ void route_tile(const CpuBlock& block, const MatrixView& x, const std::int64_t* 
   const float* logits = linear(block.chosen, matrix, in, workspace.router_arena, threads);
   const std::int64_t stride = matrix.panels * kPanelColumns;
 
-  // Selection takes about 10 ns a column.
-  const int pickers = worthwhile_threads(static_cast<double>(x.rows) * columns * 1000.0, 0.0);
+  // Selection takes about 10 ns a column, the time of 1000 multiply-adds.
+  const int pickers = worthwhile_threads(static_cast<double>(x.rows * config.columns()) * 1000.0, 0.0);
   if (workspace.route.size() < static_cast<std::size_t>(pickers)) workspace.route.resize(static_cast<std::size_t>(pickers));
   for (RouteScratch& scratch : workspace.route) scratch.reserve(config);  // here, where a failure can be reported
   constexpr std::int64_t kGrain = 16;

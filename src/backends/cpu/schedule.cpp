@@ -63,17 +63,27 @@ const float* shared_weights(const CpuBlock& block, const MatrixView& x, float fa
   return weights;
 }
 
-void list_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, CpuWorkspace& ws,
-                  int threads) {
-  const BlockConfig& config = block.config();
-  const Factors factors = factors_of(config);
+// Every expert sees every token in order: no permutation, only the weights by expert.
+void list_all(const CpuBlock& block, const RoutingView& routing, float factor, CpuWorkspace& ws) {
+  const std::int64_t experts = block.config().router.num_experts, tokens = routing.tokens;
   TokenPermutation& permutation = ws.permutation;
-  permute(routing, config.router.columns(), permutation);
-  const bool at_input = config.router.apply_at == ApplyAt::kInput;
-  if (factors.routed != 1.0f && !at_input)
-    for (float& w : permutation.weight) w *= factors.routed;
-  ws.active.clear();
-  for (std::int64_t e = 0; e < config.router.num_experts; ++e) {
+  permutation.offsets.assign(static_cast<std::size_t>(experts) + 1, 0);
+  permutation.weight.resize(static_cast<std::size_t>(experts * tokens));
+  float* weight = permutation.weight.data();
+  for (std::int64_t e = 0; e < experts; ++e, weight += tokens) {
+    for (std::int64_t t = 0; t < tokens; ++t) weight[t] = factor * routing.weights[t * experts + e];
+    ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)], nullptr, weight, nullptr, tokens, 0});
+  }
+}
+
+void list_chosen(const CpuBlock& block, const RoutingView& routing, float factor, CpuWorkspace& ws) {
+  const RouterConfig& router = block.config().router;
+  TokenPermutation& permutation = ws.permutation;
+  permute(routing, router.columns(), permutation);
+  const bool at_input = router.apply_at == ApplyAt::kInput;
+  if (factor != 1.0f && !at_input)
+    for (float& w : permutation.weight) w *= factor;
+  for (std::int64_t e = 0; e < router.num_experts; ++e) {
     const std::int64_t first = permutation.offsets[static_cast<std::size_t>(e)];
     const std::int64_t rows = permutation.offsets[static_cast<std::size_t>(e) + 1] - first;
     if (rows == 0) continue;
@@ -81,6 +91,18 @@ void list_experts(const CpuBlock& block, const MatrixView& x, const RoutingView&
     ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)],
                          permutation.token.data() + first, at_input ? nullptr : weight, at_input ? weight : nullptr,
                          rows, 0});
+  }
+}
+
+void list_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, CpuWorkspace& ws,
+                  int threads) {
+  const BlockConfig& config = block.config();
+  const Factors factors = factors_of(config);
+  ws.active.clear();
+  if (config.router.all_experts) {
+    list_all(block, routing, factors.routed, ws);
+  } else {
+    list_chosen(block, routing, factors.routed, ws);
   }
   if (config.shared.count == 0 || x.rows == 0) return;
   const float* weights = shared_weights(block, x, factors.shared, ws, threads);
