@@ -85,7 +85,7 @@ need_python() {
 need_moekit() {
   say "moekit's Python package"
   "$venv/bin/python" -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
-    -C build-dir=build/python . </dev/null
+    --config-settings=build-dir=build/python . </dev/null
 }
 
 mkdir -p build
