@@ -73,6 +73,15 @@ struct FinishArgs {
   std::int64_t y_stride = 0;
 };
 
+/// weights = softmax(logits + bias), row by row; the logits are overwritten.
+struct SoftmaxArgs {
+  float* logits = nullptr;      // [rows, stride], stride a multiple of 32
+  std::int64_t stride = 0;
+  const float* bias = nullptr;  // [stride], or null
+  std::int64_t rows = 0, columns = 0;
+  float* weights = nullptr;     // [rows, columns]
+};
+
 /// Kernels for one dtype of weights.
 struct WeightKernels {
   DType activation = DType::kFloat32;  // dtype of A
@@ -87,6 +96,7 @@ struct KernelTable {
   std::uint32_t needs = 0;  // CpuFeature bits
   WeightKernels f32, bf16;  // without `up`: inherited from the next table of the list that the host runs
   void (*finish)(const FinishArgs&) noexcept = nullptr;
+  void (*softmax)(const SoftmaxArgs&) noexcept = nullptr;
   void (*enter)() noexcept = nullptr;  // per thread and job: tile configuration; null: nothing to do
   void (*leave)() noexcept = nullptr;
 };

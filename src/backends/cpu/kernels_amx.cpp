@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AMX-BF16: bfloat16 tiles; float32 is inherited from AVX-512.
 #include "backends/cpu/gemm_amx.h"
+#include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
 #include "core/cpu_features.h"
 
@@ -8,6 +9,6 @@ namespace moekit::cpu {
 
 extern const KernelTable k_amx_kernels;
 constexpr KernelTable k_amx_kernels = {
-    "amx", kAvx512 | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(), finish, amx_enter, amx_leave};
+    "amx", kAvx512 | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(), finish, softmax_rows, amx_enter, amx_leave};
 
 }  // namespace moekit::cpu

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX-512 F, BW, VL, DQ: 8 x 2 accumulators of 32 registers, 16 chains for two units of latency 4.
 #include "backends/cpu/gemm_fma.h"
+#include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
 #include "core/cpu_features.h"
 
@@ -12,6 +13,7 @@ constexpr KernelTable k_avx512_kernels = {"avx512",
                                           weight_kernels<FmaGemm<float, 64, 8, 2>>(),
                                           weight_kernels<FmaGemm<std::uint16_t, 64, 8, 2>>(),
                                           finish,
+                                          softmax_rows,
                                           nullptr,
                                           nullptr};
 

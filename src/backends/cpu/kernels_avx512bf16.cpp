@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX512-BF16: bfloat16 dot products; float32 is inherited from AVX-512.
 #include "backends/cpu/gemm_avx512bf16.h"
+#include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
 #include "core/cpu_features.h"
 
@@ -8,6 +9,6 @@ namespace moekit::cpu {
 
 extern const KernelTable k_avx512bf16_kernels;
 constexpr KernelTable k_avx512bf16_kernels = {
-    "avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), finish, nullptr, nullptr};
+    "avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), finish, softmax_rows, nullptr, nullptr};
 
 }  // namespace moekit::cpu

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any processor: four lanes, 8 accumulators of the 16 registers that every 64-bit ISA has.
 #include "backends/cpu/gemm_fma.h"
+#include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
 #include "core/cpu_features.h"
 
@@ -12,6 +13,7 @@ constexpr KernelTable k_generic_kernels = {"generic",
                                            weight_kernels<FmaGemm<float, 16, 2, 1>>(),
                                            weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(),
                                            finish,
+                                           softmax_rows,
                                            nullptr,
                                            nullptr};
 

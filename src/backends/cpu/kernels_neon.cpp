@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Advanced SIMD of AArch64: 4 x 4 accumulators of 32 registers, 16 chains for four units of latency 4.
 #include "backends/cpu/gemm_fma.h"
+#include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
 #include "core/cpu_features.h"
 
@@ -12,6 +13,7 @@ constexpr KernelTable k_neon_kernels = {"neon",
                                         weight_kernels<FmaGemm<float, 16, 4, 1>>(),
                                         weight_kernels<FmaGemm<std::uint16_t, 16, 4, 1>>(),
                                         finish,
+                                        softmax_rows,
                                         nullptr,
                                         nullptr};
 

@@ -11,11 +11,23 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const
   if (config.shared.count != 0) shared = pack_group(config.shared.expert, tensors.shared, weight());
   if (tensors.shared_gate) shared_gate = pack_matrix(tensors.shared_gate, DType::kFloat32);
   tables = read_router_tables(config.router, tensors.router);
+  if (!tables.bias.empty() && config.router.all_experts) {
+    softmax_bias = tables.bias;
+    softmax_bias.resize(static_cast<std::size_t>(round_up(config.router.columns(), kPanelColumns)));
+  }
   if (tensors.router.weight) {
     const MatrixRef gate = matrix_of(tensors.router.weight);
     router_f32 = pack_matrix(gate, DType::kFloat32);
     if (gate.tensor.dtype == DType::kBFloat16) router_bf16 = pack_matrix(gate, DType::kBFloat16);
   }
+}
+
+bool CpuBlock::plain_softmax(DType x) const noexcept {
+  const RouterConfig& r = config().router;
+  const bool exact = x == DType::kFloat32 || (r.matmul == Precision::kFloat32 && r.score_in == Precision::kFloat32 &&
+                                              r.out == Precision::kFloat32);
+  return r.all_experts && exact && r.logit_mult == 1.0 && r.softcap == 0.0 && r.renorm == Renorm::kOff &&
+         (r.scale == 1.0 || r.scale_at != ScaleAt::kOnWeights) && tables.per_expert_scale.empty();
 }
 
 std::size_t CpuBlock::bytes() const noexcept {

@@ -57,6 +57,9 @@ class CpuBlock final : public PackedBlock {
   PackedMatrix shared_gate;              // [1, hidden] float32
   PackedMatrix router_f32, router_bf16;  // the second only where the weights are bfloat16 exactly
   RouterTables tables;
+  std::vector<float> softmax_bias;  // the router's, padded to whole panels; only where plain_softmax()
+  /// Whether routing is a softmax in float32 over all experts and nothing else.
+  bool plain_softmax(DType x) const noexcept;
 };
 
 }  // namespace moekit::cpu

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 
 #include "backends/cpu/linear.h"
 #include "core/float_convert.h"
@@ -45,12 +46,20 @@ void route_tile(const CpuBlock& block, const MatrixView& x, const std::int64_t* 
     float* rows = workspace.router_arena.take<float>(x.rows * x.cols);
     if (transform(block, x, rows, row)) in = {rows, DType::kFloat32, x.rows, x.cols, x.cols, 1};
   }
-  const float* logits = linear(block.chosen, matrix, in, workspace.router_arena, threads);
+  float* logits = linear(block.chosen, matrix, in, workspace.router_arena, threads);
   const std::int64_t stride = matrix.panels * kPanelColumns;
+
+  if (block.plain_softmax(x.dtype)) {
+    for (std::int64_t t = 0; t < x.rows; ++t)
+      std::iota(routing.expert_ids + t * config.top_k, routing.expert_ids + (t + 1) * config.top_k, 0);
+    const float* bias = block.softmax_bias.empty() ? nullptr : block.softmax_bias.data();
+    return block.chosen.table->softmax({logits, stride, bias, x.rows, config.top_k, routing.weights});
+  }
 
   // Selection takes about 10 ns a column, the time of 1000 multiply-adds.
   const int pickers = worthwhile_threads(static_cast<double>(x.rows * config.columns()) * 1000.0, 0.0);
-  if (workspace.route.size() < static_cast<std::size_t>(pickers)) workspace.route.resize(static_cast<std::size_t>(pickers));
+  if (workspace.route.size() < static_cast<std::size_t>(pickers))
+    workspace.route.resize(static_cast<std::size_t>(pickers));
   for (RouteScratch& scratch : workspace.route) scratch.reserve(config);  // here, where a failure can be reported
   constexpr std::int64_t kGrain = 16;
   std::atomic<std::int64_t> next{0};
@@ -58,10 +67,11 @@ void route_tile(const CpuBlock& block, const MatrixView& x, const std::int64_t* 
     RouteScratch& scratch = workspace.route[static_cast<std::size_t>(thread)];
     for (std::int64_t first; (first = next.fetch_add(kGrain, std::memory_order_relaxed)) < x.rows;)
       for (std::int64_t t = first; t < std::min(first + kGrain, x.rows); ++t) {
-        const std::int32_t* forced =
-            config.source == RouterSource::kHashTable ? block.tables.tid2eid.data() + token_ids[t] * config.top_k : nullptr;
-        select(config, block.tables, logits + t * stride, x.dtype, forced, scratch, routing.expert_ids + t * config.top_k,
-               routing.weights + t * config.top_k);
+        const std::int32_t* forced = config.source == RouterSource::kHashTable
+                                         ? block.tables.tid2eid.data() + token_ids[t] * config.top_k
+                                         : nullptr;
+        select(config, block.tables, logits + t * stride, x.dtype, forced, scratch,
+               routing.expert_ids + t * config.top_k, routing.weights + t * config.top_k);
       }
   });
 }

@@ -22,7 +22,8 @@ constexpr std::int64_t kOwnTokens = 64;
 
 MatrixView rows_of(const MatrixView& x, std::int64_t first, std::int64_t rows) {
   MatrixView part = x;
-  part.data = static_cast<const std::byte*>(x.data) + first * x.row_stride * static_cast<std::int64_t>(dtype_size(x.dtype));
+  part.data =
+      static_cast<const std::byte*>(x.data) + first * x.row_stride * static_cast<std::int64_t>(dtype_size(x.dtype));
   part.rows = rows;
   return part;
 }
@@ -72,7 +73,8 @@ void list_all(const CpuBlock& block, const RoutingView& routing, float factor, C
   float* weight = permutation.weight.data();
   for (std::int64_t e = 0; e < experts; ++e, weight += tokens) {
     for (std::int64_t t = 0; t < tokens; ++t) weight[t] = factor * routing.weights[t * experts + e];
-    ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)], nullptr, weight, nullptr, tokens, 0});
+    ws.active.push_back(
+        {&block.routed, &block.routed.experts[static_cast<std::size_t>(e)], nullptr, weight, nullptr, tokens, 0});
   }
 }
 
@@ -136,7 +138,8 @@ void run_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& 
   }
   // A piece is a quarter of a thread's tokens, for balance, but not so large that its rows leave the cache.
   const std::int64_t piece = std::clamp<std::int64_t>(round_up(ceil_div(x.rows, threads * 4), 32), 32, 1024);
-  while (ws.children.size() < static_cast<std::size_t>(threads)) ws.children.push_back(std::make_unique<CpuWorkspace>());
+  while (ws.children.size() < static_cast<std::size_t>(threads))
+    ws.children.push_back(std::make_unique<CpuWorkspace>());
   std::atomic<std::int64_t> next{0};
   run_throwing(threads, [&](Team&, int thread) {
     for (std::int64_t first; (first = next.fetch_add(piece, std::memory_order_relaxed)) < x.rows;)
@@ -149,7 +152,8 @@ void run_grouped(const CpuBlock& block, const MatrixView& rows, const std::int64
   ws.active.clear();
   TokenPermutation& permutation = ws.permutation;
   permutation.token.resize(static_cast<std::size_t>(rows.rows));
-  for (std::int64_t r = 0; r < rows.rows; ++r) permutation.token[static_cast<std::size_t>(r)] = static_cast<std::int32_t>(r);
+  for (std::int64_t r = 0; r < rows.rows; ++r)
+    permutation.token[static_cast<std::size_t>(r)] = static_cast<std::int32_t>(r);
   for (std::int64_t e = 0; e < block.config().router.num_experts; ++e)
     if (offsets[e + 1] > offsets[e])
       ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)],
