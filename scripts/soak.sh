@@ -34,7 +34,9 @@ end=$((SECONDS + half))
 rounds=0
 while [ $SECONDS -lt $end ]; do
   seed=$((RANDOM % 99999 + 1))
-  GTEST_SHUFFLE=1 GTEST_RANDOM_SEED=$seed ctest --preset asan --label-exclude house --quiet --timeout 1800 ||
+  # Not by the preset: it reduces the conformance suite.
+  GTEST_SHUFFLE=1 GTEST_RANDOM_SEED=$seed UBSAN_OPTIONS=print_stacktrace=1 \
+    ctest --test-dir build/asan --label-exclude house --quiet --timeout 7200 ||
     fail "round $((rounds + 1)) failed with GTEST_RANDOM_SEED=$seed (build/asan/Testing/Temporary/LastTest.log)"
   rounds=$((rounds + 1))
 done

@@ -58,12 +58,12 @@ run_python() {
 
 run_notebooks() { "$venv/bin/python" -m pytest -q -p no:cacheprovider --nbmake examples/*.ipynb; }
 
-run_asan() { build_and_ctest asan; }
+run_asan() { build_and_ctest asan --parallel 2; }
 
 # ThreadSanitizer's runtime cannot place its shadow when the kernel randomises addresses widely.
 run_tsan() {
   if setarch "$(uname -m)" -R true 2>/dev/null; then prefix=(setarch "$(uname -m)" -R); fi
-  build_and_ctest tsan
+  build_and_ctest tsan --parallel 2
 }
 
 # The house checks are of the sources and ran above. Fork tests: see the preset.

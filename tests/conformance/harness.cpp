@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/environment.h"
 #include "routing/routing.h"
 
 namespace moekit::conformance {
@@ -68,6 +69,11 @@ bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std
 }
 
 }  // namespace
+
+bool reduced() {
+  static const bool value = !environment("MOEKIT_TEST_REDUCED").empty();
+  return value;
+}
 
 Block::Block(const Target& target, const BlockConfig& block_config, const Mode& block_mode, const RouterParts& parts,
              std::uint64_t seed)

@@ -49,6 +49,10 @@ std::vector<std::byte> row_bits(const Result& result, std::int64_t row);
 std::vector<std::int64_t> agreeing_rows(const Block& block, const Matrix& x, const Inputs& inputs, const Result& got,
                                         const Result& want);
 
+/// MOEKIT_TEST_REDUCED is set: fewer sizes and repetitions of the same cases, for sanitizers and emulators, where each
+/// costs ten to a hundred times as much.
+bool reduced();
+
 /// What the reference backend makes of a block. y is float32 whatever the dtype of x: not rounded to bfloat16, so that
 /// a comparison sees one rounding and not two.
 Result run_oracle(const Block& block, const Matrix& x, const Inputs& inputs);

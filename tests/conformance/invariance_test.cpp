@@ -41,7 +41,7 @@ TEST_P(Invariance, OfTheBatch) {
       std::vector<std::vector<std::byte>> alone;
       for (std::int64_t r = 0; r < kPool; ++r)
         alone.push_back(row_bits(run(block.layer, pool.take({r}), inputs.take({r}, config.router.top_k)), 0));
-      for (int batch = 0; batch < 36; ++batch) {  // 4 modes x 7 pairs x 36 = 1008 batches
+      for (int batch = 0; batch < (reduced() ? 4 : 36); ++batch) {  // 4 modes x 7 pairs x 36 = 1008 batches
         std::vector<std::int64_t> rows(std::uniform_int_distribution<std::size_t>(1, 90)(rng));
         for (std::int64_t& row : rows) row = std::uniform_int_distribution<std::int64_t>(0, kPool - 1)(rng);
         const Result result = run(block.layer, pool.take(rows), inputs.take(rows, config.router.top_k));
@@ -61,7 +61,8 @@ TEST_P(Invariance, OfTheThreads) {
     for (const auto& [rule, form] : pairs()) {
       const BlockConfig config = make_config(*rule, *form, 8, kWide);
       const Block block(GetParam(), config, mode, rule->parts, 7);
-      for (const std::int64_t tokens : {1, 5, 33, 200}) {
+      for (const std::int64_t tokens :
+           reduced() ? std::vector<std::int64_t>{33} : std::vector<std::int64_t>{1, 5, 33, 200}) {
         Rng rng(8);
         const Matrix x = Matrix::random(rng, tokens, config.expert.input, mode.data);
         const Inputs inputs = Inputs::random(rng, config.router, tokens);
@@ -82,7 +83,8 @@ TEST_P(Invariance, OfTheThreads) {
 }
 
 TEST_P(Invariance, OfOtherCallers) {
-  constexpr int kThreads = 16, kCalls = 60;
+  constexpr int kThreads = 16;
+  const int calls = reduced() ? 6 : 60;
   const auto [rule, form] = pairs()[2];
   for (const Mode& mode : modes()) {
     const BlockConfig config = make_config(*rule, *form, 8, sizes()[0]);
@@ -98,7 +100,7 @@ TEST_P(Invariance, OfOtherCallers) {
     std::vector<std::thread> callers;
     for (int i = 0; i < kThreads; ++i)
       callers.emplace_back([&, i] {
-        for (int call = 0; call < kCalls; ++call) {
+        for (int call = 0; call < calls; ++call) {
           const auto at = static_cast<std::size_t>(i + call) % x.size();
           if (run(block.layer, x[at], {}).y.bytes() != serial[at]) ++wrong;
         }
