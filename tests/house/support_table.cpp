@@ -120,7 +120,7 @@ int main() {
     std::cout << separator << family;
     separator = ", ";
   }
-  std::cout << ".\n\n";
+  std::cout << "\n\n";
   std::size_t count = 0;
   const Backend* const* list = backends(&count);
   std::cout << "| Form | For example |";
