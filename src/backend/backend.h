@@ -77,6 +77,14 @@ class Backend {
   virtual void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing,
                        const MutableMatrixView& y, Workspace& workspace, Stream* stream) const = 0;
 
+  /// Both in turn; a backend that can do them in one sweep overrides it.
+  virtual void forward(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs,
+                       const RoutingView& routing, const MutableMatrixView& y, Workspace& workspace,
+                       Stream* stream) const {
+    route(block, x, inputs, routing, workspace, stream);
+    experts(block, x, routing, y, workspace, stream);
+  }
+
   /// Rows that are already sorted by expert, rows offsets[e] .. offsets[e + 1] of expert e, to one output row each
   /// (float32, unweighted): the middle of an expert-parallel layer between dispatch and combine.
   virtual void grouped_mlp(const PackedBlock& block, const MatrixView& rows, const std::int64_t* offsets,

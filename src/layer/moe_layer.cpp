@@ -106,8 +106,7 @@ void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const Ro
     pool.grow(slot->weights, slots * sizeof(float));
     chosen = {x.rows, k, static_cast<std::int32_t*>(slot->ids.data()), static_cast<float*>(slot->weights.data())};
   }
-  impl.backend.route(*impl.packed, source, inputs, chosen, *slot->workspace, stream);
-  impl.backend.experts(*impl.packed, source, chosen, y, *slot->workspace, stream);
+  impl.backend.forward(*impl.packed, source, inputs, chosen, y, *slot->workspace, stream);
 }
 
 std::string MoeLayer::explain() const {

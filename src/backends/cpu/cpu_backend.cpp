@@ -6,6 +6,7 @@
 #include "backends/cpu/packed.h"
 #include "backends/cpu/route.h"
 #include "backends/cpu/schedule.h"
+#include "backends/cpu/small_dense.h"
 #include "backends/cpu/workspace.h"
 #include "core/aligned_buffer.h"
 
@@ -43,7 +44,9 @@ class CpuBackend final : public Backend {
   std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const override {
     return experts_workspace_bytes(block_of(block), max_tokens);
   }
-  std::unique_ptr<Workspace> new_workspace(const PackedBlock&) const override { return std::make_unique<CpuWorkspace>(); }
+  std::unique_ptr<Workspace> new_workspace(const PackedBlock&) const override {
+    return std::make_unique<CpuWorkspace>();
+  }
 
   void route(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
              Workspace& workspace, Stream*) const override {
@@ -52,6 +55,12 @@ class CpuBackend final : public Backend {
   void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
                Workspace& workspace, Stream*) const override {
     run_experts(block_of(block), x, routing, y, workspace_of(workspace));
+  }
+  void forward(const PackedBlock& packed, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
+               const MutableMatrixView& y, Workspace& workspace, Stream* stream) const override {
+    const CpuBlock& block = block_of(packed);
+    if (block.small_dense) return run_small_dense(block, x, routing, y, workspace_of(workspace));
+    Backend::forward(packed, x, inputs, routing, y, workspace, stream);
   }
   void grouped_mlp(const PackedBlock& block, const MatrixView& rows, const std::int64_t* offsets,
                    const MutableMatrixView& out, Workspace& workspace, Stream*) const override {

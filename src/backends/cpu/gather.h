@@ -56,7 +56,7 @@ void gather(const GatherArgs& args) noexcept {
             gather16(source[r] + column + c, scale, a + c);
           } else {  // the tail of the row, then zeros
             From tail[16] = {};
-            if (left > 0) std::memcpy(tail, source[r] + column + c, static_cast<std::size_t>(left) * sizeof(From));
+            for (std::int64_t i = 0; i < left; ++i) tail[i] = source[r][column + c + i];
             gather16(tail, scale, a + c);
           }
         }

@@ -73,13 +73,26 @@ struct FinishArgs {
   std::int64_t y_stride = 0;
 };
 
-/// weights = softmax(logits + bias), row by row; the logits are overwritten.
+/// weights = softmax(logits + bias), row by row.
 struct SoftmaxArgs {
-  float* logits = nullptr;      // [rows, stride], stride a multiple of 32
+  const float* logits = nullptr;  // [rows, stride], stride a multiple of 32
   std::int64_t stride = 0;
   const float* bias = nullptr;  // [stride], or null
   std::int64_t rows = 0, columns = 0;
   float* weights = nullptr;     // [rows, columns]
+};
+
+/// Rows of logits [experts] and outputs [experts, output] to weights and weighted sums: y = factor * sum_e w_e (o_e + b_e).
+struct SmallDenseArgs {
+  const float* columns = nullptr;  // [rows, stride], readable for 16 columns beyond the last output
+  std::int64_t stride = 0;
+  const float* bias = nullptr;     // in the same order, or null
+  std::int64_t rows = 0, experts = 0, output = 0;
+  float* weights = nullptr;        // [rows, experts]
+  void* y = nullptr;
+  DType dtype = DType::kFloat32;
+  std::int64_t y_stride = 0;
+  float factor = 1.0f;
 };
 
 /// Kernels for one dtype of weights.
@@ -97,6 +110,7 @@ struct KernelTable {
   WeightKernels f32, bf16;  // without `up`: inherited from the next table of the list that the host runs
   void (*finish)(const FinishArgs&) noexcept = nullptr;
   void (*softmax)(const SoftmaxArgs&) noexcept = nullptr;
+  void (*small_dense)(const SmallDenseArgs&) noexcept = nullptr;
   void (*enter)() noexcept = nullptr;  // per thread and job: tile configuration; null: nothing to do
   void (*leave)() noexcept = nullptr;
 };

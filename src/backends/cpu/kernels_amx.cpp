@@ -8,7 +8,14 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_amx_kernels;
-constexpr KernelTable k_amx_kernels = {
-    "amx", kAvx512 | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(), finish, softmax_rows, amx_enter, amx_leave};
+constexpr KernelTable k_amx_kernels = {"amx",
+                                       kAvx512 | kAvx512Bf16 | kAmxBf16,
+                                       {},
+                                       weight_kernels<AmxGemm>(),
+                                       finish,
+                                       softmax_rows,
+                                       small_dense_rows,
+                                       amx_enter,
+                                       amx_leave};
 
 }  // namespace moekit::cpu

@@ -14,6 +14,7 @@ constexpr KernelTable k_avx2_kernels = {"avx2",
                                         weight_kernels<FmaGemm<std::uint16_t, 32, 5, 1>>(),
                                         finish,
                                         softmax_rows,
+                                        small_dense_rows,
                                         nullptr,
                                         nullptr};
 

@@ -14,6 +14,7 @@ constexpr KernelTable k_avx512_kernels = {"avx512",
                                           weight_kernels<FmaGemm<std::uint16_t, 64, 8, 2>>(),
                                           finish,
                                           softmax_rows,
+                                          small_dense_rows,
                                           nullptr,
                                           nullptr};
 

@@ -8,7 +8,14 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_avx512bf16_kernels;
-constexpr KernelTable k_avx512bf16_kernels = {
-    "avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), finish, softmax_rows, nullptr, nullptr};
+constexpr KernelTable k_avx512bf16_kernels = {"avx512bf16",
+                                              kAvx512 | kAvx512Bf16,
+                                              {},
+                                              weight_kernels<Avx512Bf16Gemm>(),
+                                              finish,
+                                              softmax_rows,
+                                              small_dense_rows,
+                                              nullptr,
+                                              nullptr};
 
 }  // namespace moekit::cpu

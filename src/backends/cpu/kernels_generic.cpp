@@ -14,6 +14,7 @@ constexpr KernelTable k_generic_kernels = {"generic",
                                            weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(),
                                            finish,
                                            softmax_rows,
+                                           small_dense_rows,
                                            nullptr,
                                            nullptr};
 

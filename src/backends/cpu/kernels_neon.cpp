@@ -14,6 +14,7 @@ constexpr KernelTable k_neon_kernels = {"neon",
                                         weight_kernels<FmaGemm<std::uint16_t, 16, 4, 1>>(),
                                         finish,
                                         softmax_rows,
+                                        small_dense_rows,
                                         nullptr,
                                         nullptr};
 

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "backends/cpu/small_dense.h"
+
 namespace moekit::cpu {
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format)
@@ -20,6 +22,10 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const
     router_f32 = pack_matrix(gate, DType::kFloat32);
     if (gate.tensor.dtype == DType::kBFloat16) router_bf16 = pack_matrix(gate, DType::kBFloat16);
   }
+  if (is_small_dense(*this)) {
+    small_dense = pack_small_dense(config, tensors);
+    small_dense_bias = cpu::small_dense_bias(*this, tensors);
+  }
 }
 
 bool CpuBlock::plain_softmax(DType x) const noexcept {
@@ -32,7 +38,8 @@ bool CpuBlock::plain_softmax(DType x) const noexcept {
 
 std::size_t CpuBlock::bytes() const noexcept {
   return routed.storage.bytes() + routed.biases.bytes() + shared.storage.bytes() + shared.biases.bytes() +
-         shared_gate.storage.bytes() + router_f32.storage.bytes() + router_bf16.storage.bytes();
+         shared_gate.storage.bytes() + router_f32.storage.bytes() + router_bf16.storage.bytes() +
+         small_dense.storage.bytes();
 }
 
 std::string CpuBlock::explain() const {
@@ -42,6 +49,7 @@ std::string CpuBlock::explain() const {
   text += ", panels of 32 columns\n";
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
   if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
+  if (small_dense) text += "; gate and experts in one sweep";
   return text + "\n";
 }
 

@@ -58,6 +58,8 @@ class CpuBlock final : public PackedBlock {
   PackedMatrix router_f32, router_bf16;  // the second only where the weights are bfloat16 exactly
   RouterTables tables;
   std::vector<float> softmax_bias;  // the router's, padded to whole panels; only where plain_softmax()
+  PackedMatrix small_dense;  // of small_dense.h, where the block is run that way
+  std::vector<float> small_dense_bias;
   /// Whether routing is a softmax in float32 over all experts and nothing else.
   bool plain_softmax(DType x) const noexcept;
 };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax of rows of logits for routers that use every expert.
+// Softmax of rows of logits for routers that use every expert, and the weighted sum of the smallest dense modules.
 #pragma once
 
 #include <limits>
+#include <type_traits>
 
+#include "backends/cpu/gather.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/vec.h"
 
@@ -26,36 +28,74 @@ MOEKIT_INLINE float sum_of(F16 v) {
   return lane[0];
 }
 
-/// Rows of logits are padded to a multiple of 32 columns; what lies beyond `columns` is replaced by -Inf, whose
-/// exponential is small but not zero: those lanes are cleared before the sum. NaN logits make a row of NaN.
-inline void softmax_rows(const SoftmaxArgs& args) noexcept {
+/// Rows of logits are padded to a multiple of 32 columns; what lies beyond `columns` is replaced by -Inf for the
+/// maximum and by 0 in the sum. NaN logits make a row of NaN.
+MOEKIT_INLINE void softmax_row(const SoftmaxArgs& args, std::int64_t r) {
   const float infinity = std::numeric_limits<float>::infinity();
   const F16 index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const auto real = [&](std::int64_t c) { return index < static_cast<float>(args.columns - c); };
+  const float* z = args.logits + r * args.stride;
+  float* out = args.weights + r * args.columns;
+  const auto logit = [&](std::int64_t c) {
+    F16 v = load<F16>(z + c);
+    if (args.bias != nullptr) v = v + load<F16>(args.bias + c);
+    return real(c) ? v : splat(-infinity);
+  };
+  // What is stored of a vector; the last one of a row is cut.
+  const auto put = [&](std::int64_t c, F16 v) {
+    if (args.columns - c >= 16) return store(out + c, v);
+    float lane[16];
+    store(lane, v);
+    for (std::int64_t i = 0; i < args.columns - c; ++i) out[c + i] = lane[i];
+  };
+  if (args.columns <= 16) {  // in registers
+    const F16 v = logit(0);
+    const F16 e = real(0) ? exp16(v - max_of(v)) : F16{};
+    return put(0, e / sum_of(e));
+  }
+  F16 top = splat(-infinity);
+  for (std::int64_t c = 0; c < args.columns; c += 16) {
+    const F16 v = logit(c);
+    top = v > top ? v : top;
+  }
+  const float highest = max_of(top);
+  F16 sum = {};
+  for (std::int64_t c = 0; c < args.columns; c += 16) sum = sum + (real(c) ? exp16(logit(c) - highest) : F16{});
+  const float total = sum_of(sum);
+  for (std::int64_t c = 0; c < args.columns; c += 16) put(c, exp16(logit(c) - highest) / total);
+}
+
+inline void softmax_rows(const SoftmaxArgs& args) noexcept {
+  for (std::int64_t r = 0; r < args.rows; ++r) softmax_row(args, r);
+}
+
+/// Columns of a row: E logits, then `output` columns an expert. Experts in ascending order, as everywhere.
+inline void small_dense_rows(const SmallDenseArgs& args) noexcept {
+  const SoftmaxArgs softmax{args.columns, args.stride, args.bias, args.rows, args.experts, args.weights};
   for (std::int64_t r = 0; r < args.rows; ++r) {
-    float* z = args.logits + r * args.stride;
-    F16 top = splat(-infinity);
-    for (std::int64_t c = 0; c < args.columns; c += 16) {
-      F16 v = load<F16>(z + c);
-      if (args.bias != nullptr) v = v + load<F16>(args.bias + c);
-      v = index < static_cast<float>(args.columns - c) ? v : splat(-infinity);
-      store(z + c, v);
-      top = v > top ? v : top;
+    softmax_row(softmax, r);
+    const float* weight = args.weights + r * args.experts;
+    const float* column = args.columns + r * args.stride + args.experts;
+    const float* bias = args.bias != nullptr ? args.bias + args.experts : nullptr;
+    F16 y = {};
+    for (std::int64_t e = 0; e < args.experts; ++e, column += args.output) {
+      F16 v = load<F16>(column);
+      if (bias != nullptr) {
+        v = v + load<F16>(bias);
+        bias += args.output;
+      }
+      y = y + v * weight[e];
     }
-    const float highest = max_of(top);
-    F16 sum = {};
-    for (std::int64_t c = 0; c < args.columns; c += 16) {
-      F16 e = exp16(load<F16>(z + c) - highest);
-      e = index < static_cast<float>(args.columns - c) ? e : F16{};
-      store(z + c, e);
-      sum = sum + e;
-    }
-    const float total = sum_of(sum);
-    float* out = args.weights + r * args.columns;
-    for (std::int64_t c = 0; c < args.columns; c += 16) {
-      float p[16];
-      store(p, load<F16>(z + c) / total);
-      const std::int64_t count = args.columns - c < 16 ? args.columns - c : 16;
-      std::memcpy(out + c, p, static_cast<std::size_t>(count) * sizeof(float));
+    y = y * args.factor;
+    const auto put = [&](auto* target) {
+      std::remove_pointer_t<decltype(target)> lane[16];
+      store_row(lane, y);
+      for (std::int64_t i = 0; i < args.output; ++i) target[i] = lane[i];
+    };
+    if (args.dtype == DType::kBFloat16) {
+      put(static_cast<std::uint16_t*>(args.y) + r * args.y_stride);
+    } else {
+      put(static_cast<float*>(args.y) + r * args.y_stride);
     }
   }
 }

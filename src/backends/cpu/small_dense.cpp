@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/small_dense.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "backends/cpu/linear.h"
+#include "core/float_convert.h"
+
+namespace moekit::cpu {
+namespace {
+
+// One vector of output columns an expert, and logits and outputs of a token within two pages.
+constexpr std::int64_t kMaxOutput = 16;
+constexpr std::int64_t kMaxColumns = 2048;
+// Tokens swept at once: their columns stay in the first-level cache until they are combined.
+constexpr std::int64_t kTokenTile = 256;
+
+void append(const MatrixRef& matrix, std::vector<float>& rows) {
+  ByteScratch scratch;
+  const MatrixView view = matrix.read(scratch);
+  const std::size_t first = rows.size();
+  rows.resize(first + static_cast<std::size_t>(view.rows * view.cols));
+  for (std::int64_t r = 0; r < view.rows; ++r)
+    load_as_float(view.data, view.dtype, r * view.row_stride, view.col_stride, view.cols,
+                  rows.data() + first + static_cast<std::size_t>(r * view.cols));
+}
+
+}  // namespace
+
+bool is_small_dense(const CpuBlock& block) {
+  const BlockConfig& config = block.config();
+  return block.weight() == DType::kFloat32 && config.expert.act == Activation::kLinear && config.shared.count == 0 &&
+         config.expert.output <= kMaxOutput &&
+         config.router.num_experts * (1 + config.expert.output) <= kMaxColumns - kPanelColumns &&
+         block.plain_softmax(DType::kFloat32);
+}
+
+PackedMatrix pack_small_dense(const BlockConfig& config, const BlockTensors& tensors) {
+  std::vector<float> rows;
+  append(matrix_of(tensors.router.weight), rows);
+  for (const ExpertTensors& expert : tensors.experts) append(expert.down, rows);
+  const std::int64_t count = config.router.num_experts * (1 + config.expert.output);
+  return pack_matrix(
+      matrix_of(memory_tensor("gate and experts", rows.data(), DType::kFloat32, {count, config.expert.input})),
+      DType::kFloat32);
+}
+
+std::vector<float> small_dense_bias(const CpuBlock& block, const BlockTensors& tensors) {
+  const BlockConfig& config = block.config();
+  if (block.tables.bias.empty() && !config.expert.down_bias) return {};
+  std::vector<float> bias = block.tables.bias;
+  bias.resize(static_cast<std::size_t>(config.router.num_experts));
+  if (config.expert.down_bias)
+    for (const ExpertTensors& expert : tensors.experts) append(expert.down_bias, bias);
+  // The kernel reads whole vectors, the last of which may begin at the last column.
+  bias.resize(static_cast<std::size_t>(block.small_dense.panels * kPanelColumns + kMaxOutput));
+  return bias;
+}
+
+void run_small_dense(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
+                     CpuWorkspace& ws) {
+  const std::int64_t experts = routing.top_k, stride = block.small_dense.panels * kPanelColumns;
+  const std::int64_t output = block.config().expert.output, x_size = static_cast<std::int64_t>(dtype_size(x.dtype));
+  for (std::int64_t first = 0; first < x.rows; first += kTokenTile) {
+    MatrixView tile = x;
+    tile.data = static_cast<const std::byte*>(x.data) + first * x.row_stride * x_size;
+    tile.rows = std::min(kTokenTile, x.rows - first);
+    ws.arena.reset(linear_bytes(block.chosen, block.small_dense, tile.rows, 1));
+    SmallDenseArgs args;
+    args.columns = linear(block.chosen, block.small_dense, tile, ws.arena, 1);
+    args.stride = stride;
+    args.bias = block.small_dense_bias.empty() ? nullptr : block.small_dense_bias.data();
+    args.rows = tile.rows;
+    args.experts = experts;
+    args.output = output;
+    args.weights = routing.weights + first * experts;
+    args.y = static_cast<std::byte*>(y.data) + first * y.row_stride * static_cast<std::int64_t>(dtype_size(y.dtype));
+    args.dtype = y.dtype;
+    args.y_stride = y.row_stride;
+    args.factor = static_cast<float>(block.config().out_scale * (block.config().router.scale_at == ScaleAt::kOnRoutedSum
+                                                                     ? block.config().router.scale
+                                                                     : 1.0));
+    block.chosen.table->small_dense(args);
+    for (std::int64_t t = 0; t < tile.rows; ++t) {
+      std::int32_t* ids = routing.expert_ids + (first + t) * experts;
+      std::iota(ids, ids + experts, 0);
+    }
+  }
+}
+
+}  // namespace moekit::cpu
