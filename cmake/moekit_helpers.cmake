@@ -28,9 +28,9 @@ function(moekit_add_backend name)
   add_subdirectory(${name})
 endfunction()
 
-# moekit_add_cpu_isa(name processors flags...): compiles kernels_name.cpp with flags when the target processor matches
-# and the compiler knows the flags, and adds a line to the generated list of kernel tables, best first.
-# The flags are set on that one file and reach nothing else.
+# moekit_add_cpu_isa(name processors flags...): compiles kernels_name.cpp, and limits_name.cpp which measures what the
+# ISA can do at most, with flags when the target processor matches and the compiler knows the flags, and adds a line to
+# the generated list of kernel tables, best first. The flags are set on those two files and reach nothing else.
 function(moekit_add_cpu_isa name processors)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${processors}")
     return()
@@ -43,8 +43,8 @@ function(moekit_add_cpu_isa name processors)
       return()
     endif()
   endif()
-  target_sources(moekit PRIVATE kernels_${name}.cpp)
-  set_source_files_properties(kernels_${name}.cpp
+  target_sources(moekit PRIVATE kernels_${name}.cpp limits_${name}.cpp)
+  set_source_files_properties(kernels_${name}.cpp limits_${name}.cpp
     TARGET_DIRECTORY moekit PROPERTIES COMPILE_OPTIONS "${ARGN}")
   set_property(GLOBAL APPEND PROPERTY MOEKIT_CPU_ISAS ${name})
 endfunction()

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/thread_pool.h"
+
+namespace moekit::bench {
+
+cpu::Limits& limits() {
+  static cpu::Limits measured = cpu::measure_limits(cpu::default_read_bytes(), 1.0);
+  return measured;
+}
+
+void report(benchmark::State& state, const Work& work, TimePoint start) {
+  const double seconds = std::chrono::duration<double>(now() - start).count();
+  const auto rate = [&](const char* name, double amount) {
+    state.counters[name] = amount * static_cast<double>(state.iterations()) / seconds;
+  };
+  const cpu::Limits& limit = limits();
+  double peak = limit.fp32_peak(work.isa);
+  if (work.dtype == DType::kBFloat16 && limit.bf16_peak(work.isa) > 0.0) peak = limit.bf16_peak(work.isa);
+  rate("GB/s", work.weight_bytes * 1e-9);
+  rate("TF/s", work.flops * 1e-12);
+  rate("of_dram", work.weight_bytes / limit.dram);
+  rate("of_peak", work.flops / peak);
+}
+
+AlignedBuffer random_values(std::size_t bytes, std::uint64_t seed) {
+  AlignedBuffer buffer(bytes);
+  const auto words = static_cast<std::int64_t>(bytes / 8);
+  constexpr std::int64_t kPiece = 1 << 16;
+  parallel_for(num_threads(), (words + kPiece - 1) / kPiece, 1, [&](std::int64_t piece, std::int64_t) {
+    std::uint64_t state = seed * 0x9e3779b97f4a7c15u + static_cast<std::uint64_t>(piece + 1) * 0xbf58476d1ce4e5b9u;
+    const std::int64_t last = std::min(words, (piece + 1) * kPiece);
+    for (std::int64_t i = piece * kPiece; i < last; ++i) {
+      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+      // Sign, two exponent bits and seven mantissa bits of each half are random; exponents 117 to 120.
+      const std::uint64_t value = (state & 0x81ff81ff81ff81ffu) + 0x3a803a803a803a80u;
+      std::memcpy(buffer.data() + i * 8, &value, 8);
+    }
+  });
+  return buffer;
+}
+
+const AlignedBuffer& cold_weights() {
+  static const AlignedBuffer weights = random_values(cpu::default_read_bytes(), 1);
+  return weights;
+}
+
+}  // namespace moekit::bench

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the benchmarks share: limits of the run, counters, buffers of real values.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "backends/cpu/limits.h"
+#include "core/aligned_buffer.h"
+#include "moekit/core.h"
+
+namespace moekit::bench {
+
+// One Qwen3-30B-A3B block: hidden, intermediate, experts, experts a token.
+constexpr std::int64_t kHidden = 2048, kIntermediate = 768, kExperts = 128, kTopK = 8;
+
+/// Limits of this run, measured on first use; limits/ benchmarks raise them when they see more.
+cpu::Limits& limits();
+
+/// Work of one iteration.
+struct Work {
+  double weight_bytes = 0.0;  // read from memory
+  double flops = 0.0;
+  DType dtype = DType::kFloat32;
+  std::string_view isa;  // whose peak counts; "": the best of the host
+};
+using TimePoint = std::chrono::steady_clock::time_point;
+inline TimePoint now() { return std::chrono::steady_clock::now(); }
+/// Counters GB/s (weights), TF/s, of_dram and of_peak: fractions of the limits measured in this run. Call it right
+/// after the loop, with the time before it. (Google Benchmark's rate counters would be printed as "GB/s=3/s".)
+void report(benchmark::State& state, const Work& work, TimePoint start);
+
+/// A buffer of bfloat16 values +-(2^-10 .. 2^-5), random bits: in pairs also float32 values of that size. Written by
+/// all threads: memory that never was written is one zero page, and reads like a cache.
+AlignedBuffer random_values(std::size_t bytes, std::uint64_t seed);
+/// Weights for kernels to stream: more than the caches hold, allocated once.
+const AlignedBuffer& cold_weights();
+
+// One function a file; main.cpp calls them in this order.
+void register_limits();
+void register_sweeps();
+void register_layer();
+void register_dense();
+void register_routing();
+#ifdef MOEKIT_WITH_ONEDNN
+void register_onednn();
+#endif
+
+}  // namespace moekit::bench
