@@ -28,6 +28,7 @@ void bind_moe(py::module_& module);
 void bind_checkpoint(py::module_& module);
 void bind_router(py::module_& module);
 void bind_host(py::module_& module);
+void bind_limits(py::module_& module);
 void bind_torch_cell(py::module_& module);
 
 }  // namespace moekit::python

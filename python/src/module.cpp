@@ -22,5 +22,6 @@ PYBIND11_MODULE(_core, module) {
   python::bind_checkpoint(module);
   python::bind_router(module);
   python::bind_host(module);
+  python::bind_limits(module);
   python::bind_torch_cell(module);
 }

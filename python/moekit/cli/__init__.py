@@ -15,7 +15,7 @@ import sys
 
 from .. import CheckpointError, DeviceError, UnsupportedError, __version__
 
-COMMANDS = ("doctor", "inspect", "verify", "demo")
+COMMANDS = ("doctor", "inspect", "verify", "demo", "bench")
 
 EXIT_OK, EXIT_DIFFERS, EXIT_USAGE, EXIT_UNUSABLE = 0, 1, 2, 3
 _EXIT_CODES = """exit codes:
@@ -34,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = importlib.import_module(f"{__name__}.{name}")
         sub = commands.add_parser(name, help=module.HELP, description=module.__doc__, epilog=_EXIT_CODES,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+                                  formatter_class=argparse.RawDescriptionHelpFormatter,
+                                  conflict_handler="resolve")  # a command may give --json a form of its own
         sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         module.add_arguments(sub)
         sub.set_defaults(module=module)
