@@ -43,7 +43,8 @@ run_ctest() {
 build_and_ctest() {
   local preset=$1
   shift
-  cmake --preset "$preset" --log-level=NOTICE -D MOEKIT_WERROR=ON
+  cmake --preset "$preset" --log-level=NOTICE -D MOEKIT_WERROR=ON \
+    -D MOEKIT_BUILD_BENCHMARKS="$([ "$preset" = release ] && echo ON || echo OFF)"
   cmake --build --preset "$preset" -- --quiet
   run_ctest "$preset" "$@"
 }

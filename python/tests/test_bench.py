@@ -30,7 +30,7 @@ def test_a_run_has_its_fields(quick_run):
     for row in run["rows"]:
         assert row["ratio_over"] in row["times"] and row["weight_bytes"] > 0 and row["flops"] > 0
         for name, t in row["times"].items():
-            assert 0 < t["q1_s"] <= t["median_s"] <= t["q3_s"] and t["samples"] >= 5
+            assert 0 < t["least_s"] <= t["q1_s"] <= t["median_s"] <= t["q3_s"] and t["samples"] >= 5
             assert row["errors"][name] <= suite.LARGEST_ERROR[row["shape"]["dtype"]]
         for name, ratio in row["ratios"].items():
             assert ratio == pytest.approx(row["times"][name]["median_s"] / row["times"][row["ratio_over"]]["median_s"])

@@ -20,6 +20,14 @@ def _milliseconds(t: Mapping[str, float]) -> str:
     return f"{1e3 * t['median_s']:.4g} ms ±{spread:.0f}%"
 
 
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    """Time, and how many times moekit's it is."""
+    if name not in row["times"]:
+        return "-"
+    ratio = f" {row['ratios'][name]:6.2f}x" if name in row["ratios"] else ""
+    return _milliseconds(row["times"][name]) + ratio
+
+
 def table(rows) -> list[str]:
     """Columns as wide as their widest cell, the first one to the left."""
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -30,7 +38,7 @@ def table(rows) -> list[str]:
 def suite_lines(suite: str, rows, limits) -> list[str]:
     rows = [r for r in rows if r["suite"] == suite]
     names = list(dict.fromkeys(name for r in rows for name in r["times"]))
-    lines = [["case", *names, *(f"{n} / {rows[0]['ratio_over']}" for n in names[1:]), "GB/s", "of DRAM", "TF/s", "of peak"]]
+    lines = [["case", *names, "GB/s", "of DRAM", "TF/s", "of peak"]]
     for r in rows:
         ours = r["times"].get(r["ratio_over"])
         work = ["-"] * 4
@@ -38,9 +46,7 @@ def suite_lines(suite: str, rows, limits) -> list[str]:
             read, flops = r["weight_bytes"] / ours["median_s"], r["flops"] / ours["median_s"]
             peak = limits["bf16"] if r["shape"]["dtype"] == "bfloat16" and limits["bf16"] else limits["fp32"]
             work = [f"{read / 1e9:.3g}", f"{read / limits['dram']:.0%}", f"{flops / 1e12:.3g}", f"{flops / peak:.0%}"]
-        times = [_milliseconds(r["times"][n]) if n in r["times"] else "-" for n in names]
-        ratios = [f"{r['ratios'][n]:.2f}" if n in r["ratios"] else "-" for n in names[1:]]
-        lines.append([shape_text(r), *times, *ratios, *work])
+        lines.append([shape_text(r), *(_cell(r, n) for n in names), *work])
     missing: dict[str, list[str]] = {}
     for r in rows:
         for name, reason in r["not_measured"].items():

@@ -30,7 +30,7 @@ def _turn(f, stream, calls: int) -> float:
 
 
 def interleaved(competitors: Sequence[Competitor], seconds: float, rounds: int = 5, turn: float = 0.02) -> dict[str, dict]:
-    """Seconds a call, by competitor: median, quartiles, and the number of samples.
+    """Seconds a call, by competitor: median, quartiles, least, and the number of samples.
 
     A turn lasts about `turn` seconds (one call at least) and is one sample. Before it the threads of the previous
     competitor get time to stop spinning, and where a call is short one more is not timed: it wakes the own threads. At least `rounds` rounds, and until `seconds` have passed.
@@ -57,4 +57,4 @@ def interleaved(competitors: Sequence[Competitor], seconds: float, rounds: int =
 
 def summary(samples: Sequence[float]) -> dict:
     low, middle, high = statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
-    return {"median_s": middle, "q1_s": low, "q3_s": high, "samples": len(samples)}
+    return {"median_s": middle, "q1_s": low, "q3_s": high, "least_s": min(samples), "samples": len(samples)}

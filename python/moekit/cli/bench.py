@@ -5,7 +5,8 @@
   layer    one Qwen3-30B-A3B layer in bfloat16 against transformers' block (needs about 5 GB of memory)
 
 Every competitor's result is checked before it is timed. Times are medians of turns, ± half the distance between the
-quartiles; "a / b" is a ratio of medians. A peer that is not installed is named as not measured."""
+quartiles; "2x" is the ratio of a median over moekit's (the first column). GB/s (of the weights that a call needs) and
+TF/s are moekit's, beside the limits measured in the same run. A peer that is not installed is named as not measured."""
 from __future__ import annotations
 
 import importlib

@@ -44,20 +44,24 @@ Words read_lines(const std::byte* p, std::size_t lines, std::size_t ahead) {
   return sum;
 }
 
-/// Seconds from the moment when all threads have begun until the last one is done.
+struct Timed {
+  double seconds = 0.0;  // from the moment when all threads have begun until the last one is done
+  int threads = 0;       // one where the pool was busy with another caller's job
+};
+
 template <class Work>
-double timed_pass(int threads, const Work& work) {
-  double seconds = 0.0;
+Timed timed_pass(int threads, const Work& work) {
+  Timed timed;
   run_parallel(threads, [&](Team& team, int thread) {
     work.enter();
     team.barrier();
     const Clock::time_point start = Clock::now();
     work(thread, team.threads());
     team.barrier();
-    if (thread == 0) seconds = since(start);
+    if (thread == 0) timed = {since(start), team.threads()};
     work.leave();
   });
-  return seconds;
+  return timed;
 }
 
 struct ReadPass {
@@ -90,8 +94,8 @@ double best_read_rate(std::size_t bytes, int threads, double seconds) {
       for (const std::size_t ahead : {std::size_t{2048}, std::size_t{3072}}) {  // best where it was measured
         pass.streams = streams;
         pass.ahead = ahead;
-        const double time = timed_pass(threads, pass);
-        best = std::max(best, static_cast<double>(pass.lines * kLine) * threads / time);
+        const Timed timed = timed_pass(threads, pass);
+        best = std::max(best, static_cast<double>(pass.lines * kLine) * timed.threads / timed.seconds);
       }
   } while (since(start) < seconds);
   return best;
@@ -126,10 +130,10 @@ double best_flop_rate(const LimitKernels& kernels, std::int64_t (*kernel)(std::i
   const Clock::time_point start = Clock::now();
   do {
     std::fill(flops.begin(), flops.end(), 0);
-    const double time = timed_pass(threads, pass);
+    const Timed timed = timed_pass(threads, pass);
     double all = 0.0;
     for (const std::int64_t f : flops) all += static_cast<double>(f);
-    best = std::max(best, all / time);
+    best = std::max(best, all / timed.seconds);
   } while (since(start) < seconds);
   return best;
 }
