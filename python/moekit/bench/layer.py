@@ -88,11 +88,12 @@ def _steered(s: Sizes, router, wanted):
 
 
 def _reference(s: Sizes, weights, x) -> np.ndarray:
-    """The block in float64 on the first rows."""
+    """The block in float64 on the first rows, with the logits rounded to bfloat16 as the model has them."""
     import torch
 
     rows = x[0, :REFERENCE_ROWS].double()
-    probabilities = torch.softmax(rows @ weights["router"].double().T, -1)
+    logits = (rows @ weights["router"].double().T).to(x.dtype)
+    probabilities = torch.softmax(logits.double(), -1)
     top, ids = probabilities.topk(s.top_k, -1)
     top = top / top.sum(-1, keepdim=True)
     y = torch.zeros_like(rows)
