@@ -21,7 +21,7 @@ struct UpRow {
   const ActivationParams* params = nullptr;
   bool gated = true;
 
-  MOEKIT_INLINE void expect(std::int64_t) const {}
+  MOEKIT_INLINE void expect(std::int64_t, std::int64_t) const {}
   MOEKIT_INLINE void operator()(std::int64_t r) const {
     F16 g = load<F16>(c + r * kPanelColumns), u = load<F16>(c + r * kPanelColumns + 16);
     if (bias != nullptr) {
@@ -54,9 +54,9 @@ struct DownRow {
   MOEKIT_INLINE float* target(std::int64_t r) const {
     return out + (token != nullptr ? token[r] : first + r) * out_stride;
   }
-  /// Output rows that will be wanted when the block is multiplied.
-  MOEKIT_INLINE void expect(std::int64_t rows) const {
-    for (std::int64_t r = 0; r < rows; ++r) {
+  /// `count` output rows from `begin` on will be wanted soon.
+  MOEKIT_INLINE void expect(std::int64_t begin, std::int64_t count) const {
+    for (std::int64_t r = begin; r < begin + count; ++r) {
       __builtin_prefetch(target(r), 1);
       __builtin_prefetch(target(r) + 16, 1);
     }

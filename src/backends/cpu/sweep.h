@@ -58,7 +58,7 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
         const std::int64_t first = m * Gemm::kGroup, rows = rows_of(first);
         float* c = args.scratch + (flip ^= 1) * Gemm::kGroup * kPanelColumns;
         const auto work = row_work(n, first, c);
-        work.expect(rows);
+        work.expect(0, rows);
         Gemm::block(args.a + first / kBlockRows * block_bytes, block_bytes, rows, panel, args.steps, c, prefetch, m,
                     side);
         side.finish();
@@ -72,12 +72,26 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
       for (std::int64_t s = 0; s < args.steps; s += Gemm::kSliceSteps) {
         const std::int64_t steps = std::min<std::int64_t>(Gemm::kSliceSteps, args.steps - s);
         const std::byte* a = args.a + s * Gemm::kSegments * kSegmentBytes;
-        for (std::int64_t first = 0; first < args.rows; first += Gemm::kGroup)
+        const std::byte* upcoming = s + steps < args.steps   ? panel + (s + steps) * kStepBytes
+                                    : n + 1 < args.last ? panel + panel_bytes
+                                                        : args.next;
+        // Each row group brings its share of the next slice into the second-level cache. Few groups leave that to the
+        // hardware: bursts of more than about 48 lines would fill its buffers and stall the loads of the block.
+        const std::int64_t lines = Gemm::kSliceSteps * kStepBytes / kLineBytes, share = ceil_div(lines, groups);
+        for (std::int64_t first = 0; first < args.rows; first += Gemm::kGroup) {
+          if (upcoming != nullptr && share <= 48)
+            for (std::int64_t i = 0; i < share; ++i, upcoming += kLineBytes) __builtin_prefetch(upcoming, 0, 2);
           Gemm::block(a + first / kBlockRows * block_bytes, rows_of(first), panel + s * kStepBytes, steps,
                       args.scratch + first * kPanelColumns, s != 0);
+        }
       }
       const auto work = row_work(n, 0, args.scratch);
-      for (std::int64_t r = 0; r < args.rows; ++r) work(r);
+      constexpr std::int64_t kAhead = 16;  // rows: a third-level cache answers within the time of so many
+      work.expect(0, std::min(kAhead, args.rows));
+      for (std::int64_t r = 0; r < args.rows; ++r) {
+        if (r + kAhead < args.rows) work.expect(r + kAhead, 1);
+        work(r);
+      }
     }
   }
 }

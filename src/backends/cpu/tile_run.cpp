@@ -54,12 +54,14 @@ void TileRun::plan_units() {
   slabs_ = std::min<std::int64_t>(panels_, threads_ == 1 ? 1 : mean_rows <= 32 ? threads_ * 4 : threads_);
 
   ws_.units.clear();
+  shared_a_ = !ws_.active.empty();
   std::int64_t shared_a = -1;  // where the experts with every token find A, if they need no up-projection
   for (std::size_t i = 0; i < ws_.active.size(); ++i) {
     ActiveExpert& active = ws_.active[i];
     const ExpertGroup& group = *active.group;
     const bool linear = is_linear(group);
     const bool share = linear && all_tokens(active, x_.rows);
+    shared_a_ = shared_a_ && share;
     if (share && shared_a >= 0) {
       active.down_a = shared_a;
       continue;
@@ -177,32 +179,16 @@ void TileRun::down(std::int64_t slab, int thread) noexcept {
   for (std::int64_t t = 0; t < x_.rows; ++t)
     std::memset(out_ + t * out_stride_ + first * kPanelColumns, 0,
                 static_cast<std::size_t>((last - first) * kPanelColumns) * sizeof(float));
-  for (std::size_t i = 0; i < ws_.active.size(); ++i) {
-    const ActiveExpert& active = ws_.active[i];
-    const ExpertGroup& group = *active.group;
-    const std::int64_t row_bytes = group.down_steps * segments_per_step_ * kLineBytes;
-    const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
-    // Identity experts come after the routed ones and before the shared ones: ascending ids, then the rest.
-    if (&group == &block_.shared && (i == 0 || ws_.active[i - 1].group != &block_.shared)) add_identity(first, last);
-    for (std::int64_t row = 0; row < active.rows; row += chunk) {
-      DownArgs args;
-      args.a = down_a_ + active.down_a + row * row_bytes;
-      args.rows = std::min(chunk, active.rows - row);
-      args.steps = group.down_steps;
-      args.panels = active.expert->down;
-      args.first = first;
-      args.last = last;
-      args.bias = active.expert->down_bias;
-      args.token = active.token != nullptr ? active.token + row : nullptr;
-      args.weight = active.weight != nullptr ? active.weight + row : nullptr;
-      args.out = active.token != nullptr ? out_ : out_ + row * out_stride_;
-      args.out_stride = out_stride_;
-      if (i + 1 < ws_.active.size()) {
-        const ActiveExpert& after = ws_.active[i + 1];
-        args.next = after.expert->down + first * after.group->down_steps * kStepBytes;
-      }
-      args.scratch = scratch_ + thread * scratch_floats_;
-      kernels_.down(args);
+  if (shared_a_) {
+    // All experts read the same rows: a panel of the output stays in the cache while they pass, and so do the rows.
+    for (std::int64_t panel = first; panel < last; ++panel)
+      for (std::size_t i = 0; i < ws_.active.size(); ++i) multiply(i, panel, panel + 1, thread);
+  } else {
+    for (std::size_t i = 0; i < ws_.active.size(); ++i) {
+      // Identity experts come after the routed ones and before the shared ones: ascending ids, then the rest.
+      const bool begins_shared = ws_.active[i].group == &block_.shared && (i == 0 || ws_.active[i - 1].group != &block_.shared);
+      if (begins_shared) add_identity(first, last);
+      multiply(i, first, last, thread);
     }
   }
   if (block_.config().shared.count == 0) add_identity(first, last);
@@ -216,6 +202,35 @@ void TileRun::down(std::int64_t slab, int thread) noexcept {
   args.dtype = y_.dtype;
   args.y_stride = y_.row_stride;
   block_.chosen.table->finish(args);
+}
+
+void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+  const ActiveExpert& active = ws_.active[i];
+  const ExpertGroup& group = *active.group;
+  const std::int64_t row_bytes = group.down_steps * segments_per_step_ * kLineBytes;
+  const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
+  for (std::int64_t row = 0; row < active.rows; row += chunk) {
+    DownArgs args;
+    args.a = down_a_ + active.down_a + row * row_bytes;
+    args.rows = std::min(chunk, active.rows - row);
+    args.steps = group.down_steps;
+    args.panels = active.expert->down;
+    args.first = first;
+    args.last = last;
+    args.bias = active.expert->down_bias;
+    args.token = active.token != nullptr ? active.token + row : nullptr;
+    args.weight = active.weight != nullptr ? active.weight + row : nullptr;
+    args.out = active.token != nullptr ? out_ : out_ + row * out_stride_;
+    args.out_stride = out_stride_;
+    if (i + 1 < ws_.active.size()) {
+      const ActiveExpert& after = ws_.active[i + 1];
+      args.next = after.expert->down + first * after.group->down_steps * kStepBytes;
+    } else if (shared_a_) {
+      args.next = ws_.active[0].expert->down + last * group.down_steps * kStepBytes;
+    }
+    args.scratch = scratch_ + thread * scratch_floats_;
+    kernels_.down(args);
+  }
 }
 
 void TileRun::add_identity(std::int64_t first, std::int64_t last) const noexcept {

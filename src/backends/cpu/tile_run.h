@@ -30,6 +30,8 @@ class TileRun {
   void up(const UpUnit& unit, const std::byte* next, int thread) noexcept;
   void gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept;
   void down(std::int64_t slab, int thread) noexcept;
+  /// Panels [first, last) of the down-projection of active expert i.
+  void multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept;
   void add_identity(std::int64_t first, std::int64_t last) const noexcept;
   const std::byte* first_panel(std::int64_t unit) const noexcept;
 
@@ -43,6 +45,7 @@ class TileRun {
   std::int64_t slabs_ = 1, panels_ = 0, out_stride_ = 0;
   std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0;
   std::int64_t identity_first_ = 0, identity_last_ = 0;
+  bool shared_a_ = false;  // whether all experts read the same rows of A
   std::byte* a_ = nullptr;       // chunk_bytes_ a thread
   std::byte* down_a_ = nullptr;  // A of the down-projections
   float* out_ = nullptr;         // [tokens, out_stride_]
