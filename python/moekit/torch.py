@@ -24,6 +24,7 @@ __all__ = ["MoE"]
 # Looked up once: attribute chains would be a tenth of a small call.
 _is_compiling = torch.compiler.is_compiling
 _is_grad_enabled = torch.is_grad_enabled
+_has_any_global_hook = nn.modules.module._has_any_global_hook
 _is_tracing = torch._C._get_tracing_state
 _is_autocast = getattr(torch._C, "_is_any_autocast_enabled", None) or (lambda: torch.is_autocast_enabled("cpu"))
 _PLAIN = frozenset((torch.Tensor, nn.Parameter))
@@ -91,17 +92,30 @@ class MoE(nn.Module):
         experts = list(self.experts)
         return self.gate.weight, self.gate.bias, [e.weight for e in experts], [e.bias for e in experts]
 
+    def __call__(self, *args, **kwargs):
+        # nn.Module.__call__ costs as much as a small layer; what it adds is hooks, and modules mostly have none.
+        if (len(args) == 1 and not kwargs and not _is_compiling() and not _has_any_global_hook()
+                and not (self._forward_hooks or self._forward_pre_hooks
+                         or self._backward_hooks or self._backward_pre_hooks)):
+            y = self._forward_fast(args[0])
+            if y is not None:
+                return y
+        return super().__call__(*args, **kwargs)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if _is_compiling():
             return _torch_op.call(x, *self._tensors())
+        y = self._forward_fast(x)
+        return self._forward_slow(x) if y is None else y
+
+    def _forward_fast(self, x):
+        """y, or None when nothing is packed, a parameter changed or x is not the layer's to compute."""
         cell = self._cell
         if (cell is not None and type(x) in _PLAIN
                 and not (_is_grad_enabled() and (x.requires_grad or cell.requires_grad()))
                 and not _is_autocast() and _is_tracing() is None and forward_ad._current_level < 0):
-            y = cell.call(x)  # None when a parameter changed or x is not the layer's to compute
-            if y is not None:
-                return y
-        return self._forward_slow(x)
+            return cell.call(x)
+        return None
 
     def _needs_grad(self, x) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))

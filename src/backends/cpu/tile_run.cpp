@@ -51,10 +51,9 @@ void TileRun::plan_units() {
   const double mean_rows = static_cast<double>(all_rows) / static_cast<double>(std::max<std::size_t>(1, ws_.active.size()));
   // Smaller units balance better; with many rows a unit must be worth its gather, which every share repeats.
   const double units = static_cast<double>(threads_) * (mean_rows <= 4 ? 32.0 : mean_rows <= 16 ? 16.0 : 8.0);
-  slabs_ = std::min<std::int64_t>(panels_, threads_ == 1 ? 1 : mean_rows <= 32 ? threads_ * 4 : threads_);
 
   ws_.units.clear();
-  shared_a_ = !ws_.active.empty();
+  shared_a_ = !ws_.active.empty() && block_.config().shared.count == 0;
   std::int64_t shared_a = -1;  // where the experts with every token find A, if they need no up-projection
   for (std::size_t i = 0; i < ws_.active.size(); ++i) {
     ActiveExpert& active = ws_.active[i];
@@ -86,6 +85,10 @@ void TileRun::plan_units() {
                              group.up_panels * (s + 1) / shares});
     }
   }
+  // Small slabs balance better; with many rows a slab must be worth reading all rows again for, unless the rows are
+  // read panel by panel anyway.
+  const std::int64_t slabs = shared_a_ || mean_rows <= 32 ? threads_ * 4 : threads_;
+  slabs_ = threads_ == 1 ? 1 : std::min(panels_, slabs);
 }
 
 void TileRun::allocate() {
@@ -176,22 +179,36 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept
 
 void TileRun::down(std::int64_t slab, int thread) noexcept {
   const std::int64_t first = panels_ * slab / slabs_, last = panels_ * (slab + 1) / slabs_;
+  if (shared_a_) {
+    // All experts read the same rows: a panel of the output stays in the cache from zero to y while they pass.
+    for (std::int64_t panel = first; panel < last; ++panel) {
+      clear(panel, panel + 1);
+      for (std::size_t i = 0; i < ws_.active.size(); ++i) multiply(i, panel, panel + 1, thread);
+      add_identity(panel, panel + 1);
+      finish(panel, panel + 1);
+    }
+    return;
+  }
+  clear(first, last);
+  const bool has_shared = block_.config().shared.count != 0;
+  for (std::size_t i = 0; i < ws_.active.size(); ++i) {
+    // Identity experts come after the routed ones and before the shared ones: ascending ids, then the rest.
+    const bool begins_shared =
+        ws_.active[i].group == &block_.shared && (i == 0 || ws_.active[i - 1].group != &block_.shared);
+    if (begins_shared) add_identity(first, last);
+    multiply(i, first, last, thread);
+  }
+  if (!has_shared) add_identity(first, last);
+  finish(first, last);
+}
+
+void TileRun::clear(std::int64_t first, std::int64_t last) const noexcept {
   for (std::int64_t t = 0; t < x_.rows; ++t)
     std::memset(out_ + t * out_stride_ + first * kPanelColumns, 0,
                 static_cast<std::size_t>((last - first) * kPanelColumns) * sizeof(float));
-  if (shared_a_) {
-    // All experts read the same rows: a panel of the output stays in the cache while they pass, and so do the rows.
-    for (std::int64_t panel = first; panel < last; ++panel)
-      for (std::size_t i = 0; i < ws_.active.size(); ++i) multiply(i, panel, panel + 1, thread);
-  } else {
-    for (std::size_t i = 0; i < ws_.active.size(); ++i) {
-      // Identity experts come after the routed ones and before the shared ones: ascending ids, then the rest.
-      const bool begins_shared = ws_.active[i].group == &block_.shared && (i == 0 || ws_.active[i - 1].group != &block_.shared);
-      if (begins_shared) add_identity(first, last);
-      multiply(i, first, last, thread);
-    }
-  }
-  if (block_.config().shared.count == 0) add_identity(first, last);
+}
+
+void TileRun::finish(std::int64_t first, std::int64_t last) const noexcept {
   FinishArgs args;
   args.out = out_;
   args.out_stride = out_stride_;

@@ -32,6 +32,8 @@ class TileRun {
   void down(std::int64_t slab, int thread) noexcept;
   /// Panels [first, last) of the down-projection of active expert i.
   void multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept;
+  void clear(std::int64_t first, std::int64_t last) const noexcept;
+  void finish(std::int64_t first, std::int64_t last) const noexcept;
   void add_identity(std::int64_t first, std::int64_t last) const noexcept;
   const std::byte* first_panel(std::int64_t unit) const noexcept;
 
