@@ -6,6 +6,7 @@ names, layouts and configuration are not this project's own idea of them.
 """
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from safetensors.torch import load_file as load_torch  # noqa: E402
 
 CASES = sorted(write_checkpoints.FAMILIES)
-VARIANTS = ("single", "sharded", "stacked")
+VARIANTS = ("single", "sharded", "stacked", "split", "nested")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_block_computes_what_transformers_computes(written, case, backend):
         for layer_index in summary["layers"]:
             block = load_file(folder / f"block{layer_index}.safetensors")
             layer = moekit.load_layer(folder / variant, layer_index, dtype="float32", backend=backend)
-            y, routing = layer(block["x"], return_routing=True)
+            y, routing = layer(block["x"], return_routing=True, token_ids=block.get("token_ids"))
             ids, weights = chosen(np.asarray(routing.expert_ids), np.asarray(routing.weights))
             expected_ids, expected_weights = chosen(block["ids"], block["weights"])
             np.testing.assert_array_equal(ids, expected_ids, err_msg=f"{variant}, layer {layer_index}")
@@ -66,7 +67,7 @@ def test_block_computes_what_transformers_computes(written, case, backend):
 
 @pytest.mark.parametrize("case", ["qwen3_moe", "mixtral", "deepseek_v3"])
 def test_bfloat16_block(case, tmp_path):
-    """bfloat16 keeps 8 bits: where two logits round to a tie the choice is free, elsewhere outputs are within 1.6e-2."""
+    """bfloat16 keeps 8 bits: where two logits round to a tie the choice is free, else outputs are within 1.6e-2."""
     summary = write_checkpoints.write_family(case, tmp_path, torch.bfloat16)
     layer_index = summary["layers"][0]
     block = load_torch(tmp_path / f"block{layer_index}.safetensors")
@@ -106,7 +107,10 @@ def test_every_tensor_of_the_block_is_needed(written, case, tmp_path):
     folder, summary = written(case)
     layer = summary["layers"][0]
     tensors = load_file(folder / "single" / "model.safetensors")
-    block = [name for name in tensors if f"layers.{layer}." in name and ("expert" in name or "input_linear" in name)]
+    block = [name for name in tensors if re.search(rf"(layers|blocks)\.{layer}\..*(expert|input_linear)", name)
+             and "attention" not in name]
+    if case == "longcat_flash":  # weights of identity experts, which the class writes, are needed by nobody
+        block = [name for name in block if not re.search(r"experts\.[789]\.", name)]
     assert block
     shutil.copy(folder / "single" / "config.json", tmp_path)
     for victim in (block[0], block[-1]):

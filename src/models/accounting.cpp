@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/accounting.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "checkpoint/nearest.h"
@@ -20,11 +21,12 @@ bool is_floating(DType dtype) {
   return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16 || dtype == DType::kFloat64;
 }
 
-/// The E of "experts.E.something", -1 when the name is not of this form.
+/// The E of "experts.E.something", -1 when the name has no such part.
 std::int64_t expert_index(std::string_view name) {
   constexpr std::string_view kExperts = "experts.";
-  if (!starts_with(name, kExperts)) return -1;
-  name.remove_prefix(kExperts.size());
+  const std::size_t at = name.find(kExperts);
+  if (at == std::string_view::npos || (at > 0 && name[at - 1] != '.')) return -1;
+  name.remove_prefix(at + kExperts.size());
   const std::size_t digits = name.find_first_not_of("0123456789");
   if (digits == 0 || digits == std::string_view::npos || digits > 9 || name[digits] != '.') return -1;
   return std::atoll(std::string(name.substr(0, digits)).c_str());
@@ -37,7 +39,11 @@ Accounting::Accounting(const Checkpoint& checkpoint, const Family& family, std::
   for (const std::string& layers : family.layer_prefixes)
     for (const std::string& block : family.block_prefixes) {
       const std::string candidate = layers + std::to_string(layer) + "." + block;
-      if (!has_prefix(checkpoint, candidate)) continue;
+      const std::vector<std::string> parts = block.empty() ? family.parts : std::vector<std::string>{""};
+      if (std::none_of(parts.begin(), parts.end(),
+                       [&](const std::string& part) { return has_prefix(checkpoint, candidate + part); }))
+        continue;
+      parts_ = parts;
       if (!prefix_.empty()) fail("tensors under " + in_quotes(prefix_) + " and under " + in_quotes(candidate));
       prefix_ = candidate;
     }
@@ -59,6 +65,24 @@ std::vector<std::int64_t> Accounting::shape(const std::string& name) const {
 
 const TensorRef& Accounting::take(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
                                   std::string_view why) {
+  const TensorRef& tensor = take_shape(names, shape, why);
+  if (!is_floating(tensor.dtype))
+    fail("tensor " + in_quotes(tensor.name) + " has dtype " + std::string(dtype_name(tensor.dtype)) +
+         ", expected float32, bfloat16, float16 or float64");
+  return tensor;
+}
+
+const TensorRef& Accounting::take_integers(const std::vector<std::string>& names,
+                                           const std::vector<std::int64_t>& shape, std::string_view why) {
+  const TensorRef& tensor = take_shape(names, shape, why);
+  if (tensor.dtype != DType::kInt64 && tensor.dtype != DType::kInt32)
+    fail("tensor " + in_quotes(tensor.name) + " has dtype " + std::string(dtype_name(tensor.dtype)) +
+         ", expected int64 or int32");
+  return tensor;
+}
+
+const TensorRef& Accounting::take_shape(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
+                                        std::string_view why) {
   const std::string found = find(names);
   const std::string name = prefix_ + (found.empty() ? names.front() : found);
   if (found.empty()) {
@@ -70,18 +94,20 @@ const TensorRef& Accounting::take(const std::vector<std::string>& names, const s
   if (tensor.shape != shape)
     fail("tensor " + in_quotes(name) + " has shape " + shape_text(tensor.shape) + ", expected " + shape_text(shape) +
          " (" + std::string(why) + ")");
-  if (!is_floating(tensor.dtype))
-    fail("tensor " + in_quotes(name) + " has dtype " + std::string(dtype_name(tensor.dtype)) +
-         ", expected float32, bfloat16, float16 or float64");
   taken_.insert(name);
   return tensor;
 }
 
-void Accounting::finish(std::int64_t experts) const {
-  for (auto it = checkpoint_.tensors().lower_bound(prefix_);
-       it != checkpoint_.tensors().end() && starts_with(it->first, prefix_); ++it) {
+void Accounting::finish(std::int64_t experts, std::int64_t columns) const {
+  for (const std::string& part : parts_) finish_part(prefix_ + part, experts, columns);
+}
+
+void Accounting::finish_part(const std::string& part, std::int64_t experts, std::int64_t columns) const {
+  for (auto it = checkpoint_.tensors().lower_bound(part);
+       it != checkpoint_.tensors().end() && starts_with(it->first, part); ++it) {
     if (taken_.count(it->first) != 0) continue;
     const std::int64_t index = expert_index(std::string_view(it->first).substr(prefix_.size()));
+    if (index >= experts && index < columns) continue;
     if (index >= experts)
       fail("tensor " + in_quotes(it->first) + " is of expert " + std::to_string(index) + ", config.json says " +
            std::to_string(experts) + " experts (0.." + std::to_string(experts - 1) + ")");

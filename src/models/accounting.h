@@ -30,14 +30,23 @@ class Accounting {
   const TensorRef& take(const std::string& name, const std::vector<std::int64_t>& shape, std::string_view why) {
     return take(std::vector<std::string>{name}, shape, why);
   }
-  /// Throws CheckpointError for a tensor below the prefix that was not taken. `experts`: their number in config.json.
-  void finish(std::int64_t experts) const;
+  /// The same for a tensor of integers.
+  const TensorRef& take_integers(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
+                                 std::string_view why);
+  /// Throws CheckpointError for a tensor below the prefix that was not taken. `experts`: their number in config.json;
+  /// those from there to `columns` are identity experts, for which some files hold weights that nothing reads.
+  void finish(std::int64_t experts, std::int64_t columns) const;
 
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
+  const TensorRef& take_shape(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
+                              std::string_view why);
+  void finish_part(const std::string& part, std::int64_t experts, std::int64_t columns) const;
+
   const Checkpoint& checkpoint_;
   std::string prefix_;
+  std::vector<std::string> parts_;  // below the prefix; "" for all of it
   std::set<std::string, std::less<>> taken_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // config.json and a family's data to a block's configuration.
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string_view>
 
@@ -14,10 +15,9 @@ struct ActivationName {
   Activation act;
 };
 constexpr ActivationName kActivations[] = {
-    {"silu", Activation::kSilu},
-    {"swish", Activation::kSilu},
-    {"gelu", Activation::kGelu},
-    {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"silu", Activation::kSilu},   {"swish", Activation::kSilu},
+    {"gelu", Activation::kGelu},   {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"relu2", Activation::kRelu2},
 };
 
 /// Fields whose names have a routing word and that only training, logging or parallel set-ups read.
@@ -41,17 +41,42 @@ bool has_routing_word(std::string_view field) {
 
 std::set<std::string_view> understood_fields(const Family& family) {
   std::set<std::string_view> names(std::begin(kIrrelevant), std::end(kIrrelevant));
-  for (const Field* field :
-       {&family.hidden, &family.layers, &family.experts, &family.top_k, &family.intermediate, &family.renorm,
-        &family.scale, &family.groups, &family.kept_groups, &family.shared_count, &family.shared_intermediate,
-        &family.eps, &family.sparsemixer_eps, &family.limit, &family.alpha, &family.layer_rule.first,
-        &family.layer_rule.last, &family.layer_rule.step, &family.layer_rule.offset})
+  for (const Field* field : {&family.identity,
+                             &family.p,
+                             &family.softcap,
+                             &family.logit_mult,
+                             &family.in_eps,
+                             &family.has_selection_bias,
+                             &family.hash_layers,
+                             &family.vocabulary,
+                             &family.hidden,
+                             &family.layers,
+                             &family.experts,
+                             &family.top_k,
+                             &family.intermediate,
+                             &family.renorm,
+                             &family.scale,
+                             &family.groups,
+                             &family.kept_groups,
+                             &family.shared_count,
+                             &family.shared_intermediate,
+                             &family.eps,
+                             &family.sparsemixer_eps,
+                             &family.limit,
+                             &family.alpha,
+                             &family.layer_rule.first,
+                             &family.layer_rule.last,
+                             &family.layer_rule.step,
+                             &family.layer_rule.offset})
     names.insert(field->names.begin(), field->names.end());
   for (const KnownValues& known : family.known_values) names.insert(known.field);
   names.insert(family.irrelevant.begin(), family.irrelevant.end());
+  for (const char* name : {family.score_choice.field, family.shared_gate_choice.field})
+    if (name != nullptr) names.insert(name);
   if (family.group_switch.field != nullptr) names.insert(family.group_switch.field);
-  if (family.layer_rule.dense_list != nullptr) names.insert(family.layer_rule.dense_list);
-  if (family.layer_rule.type_list != nullptr) names.insert(family.layer_rule.type_list);
+  for (const char* name : {family.layer_rule.dense_list, family.layer_rule.type_list, family.layer_rule.sparse_list,
+                           family.layer_rule.pattern, family.limit_list, family.shared_limit_list})
+    if (name != nullptr) names.insert(name);
   return names;
 }
 
@@ -61,20 +86,30 @@ bool is_off(const Json& value) {
          (value.array() != nullptr && value.array()->empty());
 }
 
-void check_unknown_fields(const Family& family, const Config& config) {
+/// `prefix`: path of the object in the text model, with a dot at its end.
+void check_unknown_fields(const Family& family, const Config& config, const Json::Object& object,
+                          const std::string& prefix) {
   const std::set<std::string_view> understood = understood_fields(family);
-  for (const auto& [name, place] : config.text().index) {
-    const Json& value = config.text().values[place];
-    if (has_routing_word(name) && understood.count(name) == 0 && !is_off(value))
-      config.fail("field " + name + " is " + value.text() + ": it may change the routing, and family " + family.name +
-                  " is not known to have it");
+  for (const auto& [name, place] : object.index) {
+    const Json& value = object.values[place];
+    if (has_routing_word(name) && understood.count(prefix + name) == 0 && !is_off(value))
+      config.fail("field " + prefix + name + " is " + value.text() + ": it may change the routing, and family " +
+                  family.name + " is not known to have it");
   }
+}
+
+void check_fields(const Family& family, const Config& config) {
+  check_unknown_fields(family, config, config.text(), "");
+  const Json* nested = family.nested != nullptr ? config.find({family.nested}) : nullptr;
+  if (nested != nullptr && nested->object() != nullptr)
+    check_unknown_fields(family, config, *nested->object(), std::string(family.nested) + ".");
   for (const KnownValues& known : family.known_values) {
     const Json* value = config.find({known.field});
     if (value == nullptr || value->is_null()) continue;
     if (std::find(known.values.begin(), known.values.end(), *value) != known.values.end()) continue;
     std::string list;
     for (const Json& each : known.values) list += (list.empty() ? "" : ", ") + each.text();
+    if (list.empty()) config.fail(std::string(known.field) + " is " + value->text() + ", which is not supported");
     config.fail(std::string(known.field) + " is " + value->text() + ", known for family " + family.name + ": " + list);
   }
   for (const Json::Object* object : {&config.root(), &config.text()}) {
@@ -87,6 +122,7 @@ void check_unknown_fields(const Family& family, const Config& config) {
 }
 
 Activation read_activation(const Family& family, const Config& config) {
+  if (family.activation.empty()) return family.expert.act;
   const Json* value = config.find(family.activation);
   if (value == nullptr || value->is_null()) return family.expert.act;
   std::string known;
@@ -109,6 +145,28 @@ void read_number(const Config& config, const Field& field, double& value) {
   if (!field.names.empty()) value = config.number(field);
 }
 
+/// The value of a choice that config.json makes.
+template <typename Value>
+void read_choice(const Config& config, const Choice<Value>& choice, Value& result) {
+  const Json* value = choice.field != nullptr ? config.find({choice.field}) : nullptr;
+  if (value == nullptr || value->is_null()) return;
+  std::string known;
+  for (const auto& [name, meaning] : choice.values) {
+    if (*value == name) {
+      result = meaning;
+      return;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  config.fail(std::string(choice.field) + " is " + value->text() + ", known are " + known);
+}
+
+/// The layer's limit; none leaves the activation without a clamp.
+void read_limit(const Config& config, const char* list, ExpertConfig& expert) {
+  expert.limit = config.layer_number(list);
+  if (expert.limit == 0.0) expert.act = Activation::kSilu;
+}
+
 bool uses_groups(const Family& family, const Config& config) {
   const GroupSwitch& group_switch = family.group_switch;
   if (group_switch.field == nullptr) return true;
@@ -119,8 +177,20 @@ bool uses_groups(const Family& family, const Config& config) {
 void read_router(const Family& family, const Config& config, RouterConfig& router) {
   router.num_experts = config.integer(family.experts, 1);
   router.top_k = config.integer(family.top_k, 1);
-  expect_at_most(config, family.top_k, router.top_k, family.experts, router.num_experts);
+  router.num_identity = config.integer(family.identity, 0);
+  expect_at_most(config, family.top_k, router.top_k, family.experts, router.columns());
   router.renorm = config.boolean(family.renorm) ? family.renorm_rule : Renorm::kOff;
+  if (!family.p.names.empty()) {
+    const Json* p = config.find(family.p.names);
+    if (p != nullptr && p->is_null())
+      router.renorm = Renorm::kOff;
+    else
+      router.p = config.number(family.p);
+  }
+  read_choice(config, family.score_choice, router.score);
+  read_number(config, family.softcap, router.softcap);
+  read_number(config, family.logit_mult, router.logit_mult);
+  read_number(config, family.in_eps, router.in_eps);
   read_number(config, family.eps, router.eps);
   read_number(config, family.sparsemixer_eps, router.sparsemixer_eps);
   router.scale = config.number(family.scale);
@@ -146,11 +216,15 @@ void read_router(const Family& family, const Config& config, RouterConfig& route
 
 }  // namespace
 
-BlockConfig read_block_config(const Family& family, const Config& config) {
-  check_unknown_fields(family, config);
+BlockConfig read_block_config(const Family& family, Config& config, std::int64_t layer) {
+  config.select_layer(layer, count_layers(family, config));
+  check_fields(family, config);
   BlockConfig block;
   block.router = family.router;
   read_router(family, config, block.router);
+  if (family.in_mult_by_hidden)
+    block.router.in_mult = 1.0 / std::sqrt(static_cast<double>(config.integer(family.hidden, 1)));
+  if (is_hash_layer(family, config, layer)) block.router.source = RouterSource::kHashTable;
   block.expert = family.expert;
   block.expert.input = block.expert.output = config.integer(family.hidden, 1);
   block.expert.intermediate = config.integer(family.intermediate, 1);
@@ -158,14 +232,23 @@ BlockConfig read_block_config(const Family& family, const Config& config) {
   read_number(config, family.limit, block.expert.limit);
   read_number(config, family.alpha, block.expert.alpha);
 
+  if (family.limit_list != nullptr) read_limit(config, family.limit_list, block.expert);
+
   const std::int64_t count = config.integer(family.shared_count, 0);
-  const std::int64_t shared = family.shared_intermediate.names.empty() ? count * block.expert.intermediate
-                                                                       : config.integer(family.shared_intermediate, 0);
+  std::int64_t shared = family.shared_intermediate.names.empty() ? block.expert.intermediate
+                                                                 : config.integer(family.shared_intermediate, 0);
+  if (family.shared_intermediate.names.empty() || family.shared_sizes_multiply) shared *= count;
   if (shared > 0) {
     block.shared.count = 1;
     block.shared.gate = family.shared_gate;
+    read_choice(config, family.shared_gate_choice, block.shared.gate);
     block.shared.expert = block.expert;
     block.shared.expert.intermediate = shared;
+    block.shared.expert.act = family.shared_act.value_or(block.expert.act);
+    if (family.shared_limit_list != nullptr) {
+      block.shared.expert.act = family.expert.act;
+      read_limit(config, family.shared_limit_list, block.shared.expert);
+    }
     block.shared.expert.up_bias = block.shared.expert.down_bias = false;
   }
   return block;

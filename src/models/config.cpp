@@ -22,11 +22,36 @@ Config Config::read(const std::string& folder) {
   return config;
 }
 
+const Json::Object& Config::text() const {
+  const Json::Object* object = root_.object();
+  for (const char* name : text_path_) object = object->find(name)->object();
+  return *object;
+}
+
+const Json* Config::lookup(std::string_view name) const {
+  const Json::Object* object = &text();
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.')) {
+    const Json* inner = object->find(name.substr(0, dot));
+    if (inner == nullptr || inner->object() == nullptr) return nullptr;
+    object = inner->object();
+    name.remove_prefix(dot + 1);
+  }
+  return object->find(name);
+}
+
+const Json* Config::element(const Field& field, const Json* value) const {
+  if (!field.per_layer || value == nullptr || value->array() == nullptr) return value;
+  if (value->array()->size() != static_cast<std::size_t>(layers_))
+    fail(field_text(field.names) + " is " + value->text() + ", expected one for each of " + std::to_string(layers_) +
+         " layers");
+  return &(*value->array())[static_cast<std::size_t>(layer_)];
+}
+
 const Json* Config::find(const std::vector<const char*>& names) const {
   const Json* found = nullptr;
   const char* found_name = nullptr;
   for (const char* name : names) {
-    const Json* at = text().find(name);
+    const Json* at = lookup(name);
     if (at == nullptr) continue;
     if (found != nullptr && !(*found == *at))
       fail(std::string(found_name) + " is " + found->text() + " and " + name + " is " + at->text() +
@@ -38,7 +63,7 @@ const Json* Config::find(const std::vector<const char*>& names) const {
 }
 
 std::int64_t Config::integer(const Field& field, std::int64_t low) const {
-  const Json* value = find(field.names);
+  const Json* value = element(field, find(field.names));
   const std::optional<double>& implied = value == nullptr ? field.absent : field.null;
   if (value == nullptr || value->is_null()) {
     if (implied) return static_cast<std::int64_t>(*implied);
@@ -72,6 +97,18 @@ bool Config::boolean(const Field& field) const {
   }
   if (value->boolean() == nullptr) fail(field_text(field.names) + " is " + value->text() + ", expected true or false");
   return *value->boolean();
+}
+
+double Config::layer_number(const char* name) const {
+  const Field field{{name}, 0.0, 0.0, true};
+  const Json* value = find(field.names);
+  if (value != nullptr && !value->is_null() && value->array() == nullptr)
+    fail(std::string(name) + " is " + value->text() + ", expected a list of numbers");
+  value = element(field, value);
+  if (value == nullptr || value->is_null()) return 0.0;
+  if (!std::isfinite(value->number()))
+    fail(std::string(name) + " holds " + value->text() + ", expected finite numbers");
+  return value->number();
 }
 
 std::vector<std::int64_t> Config::integers(const char* name) const {

@@ -12,11 +12,13 @@
 
 namespace moekit {
 
-/// A field under the names that its dialects give it. When several are present they must agree.
+/// A field under the names that its dialects give it. When several are present they must agree. "a.b" is the field b of
+/// the object a.
 struct Field {
   std::vector<const char*> names;       // none: the family has no such field, and `absent` is its value
   std::optional<double> absent;         // value when no name is there: the default of the family's config class
   std::optional<double> null = absent;  // value of an explicit null
+  bool per_layer = false;               // may be a list with a value for each layer
 };
 
 /// Sizes beyond this are refused, so that products of two never leave 64 bits.
@@ -31,9 +33,14 @@ class Config {
   /// The whole file.
   const Json::Object& root() const { return *root_.object(); }
   /// The object that describes the text model: a nested one of a multimodal file, or the whole file.
-  const Json::Object& text() const { return text_name_.empty() ? root() : *root().find(text_name_)->object(); }
-  /// Uses the object at `name` in root() as text().
-  void descend(const char* name) { text_name_ = name; }
+  const Json::Object& text() const;
+  /// Uses the object at `name` in text() as text().
+  void descend(const char* name) { text_path_.push_back(name); }
+  /// The layer whose element is read from fields that may be lists, and the number of layers.
+  void select_layer(std::int64_t layer, std::int64_t layers) {
+    layer_ = layer;
+    layers_ = layers;
+  }
 
   /// The value under any of the names, null pointer when there is none. Throws when two of them disagree.
   const Json* find(const std::vector<const char*>& names) const;
@@ -41,6 +48,8 @@ class Config {
   std::int64_t integer(const Field& field, std::int64_t low) const;
   double number(const Field& field) const;
   bool boolean(const Field& field) const;
+  /// The number for the selected layer in a list of one for each layer; 0 when list or element are absent or null.
+  double layer_number(const char* name) const;
   /// A list of layer indices; empty when absent or null.
   std::vector<std::int64_t> integers(const char* name) const;
 
@@ -48,9 +57,14 @@ class Config {
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
+  const Json* lookup(std::string_view name) const;
+  /// The element of the selected layer when `value` is a list and the field may be one.
+  const Json* element(const Field& field, const Json* value) const;
+
   std::string path_;
   Json root_;
-  std::string text_name_;
+  std::vector<const char*> text_path_;
+  std::int64_t layer_ = 0, layers_ = 0;
 };
 
 /// "num_experts", or "num_experts (or num_local_experts, n_routed_experts)".

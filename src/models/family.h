@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/config.h"
@@ -22,6 +24,12 @@ struct StackedNames {
   const char *gate_up, *down;
 };
 
+/// Names of tensors that stack each projection by itself, [E, I, H] twice and [E, H, I]; `flat`: all [E * I, H].
+struct SeparateNames {
+  const char *gate, *up, *down;
+  bool flat = false;
+};
+
 /// How the stacked layout is stored.
 enum class Stacked : std::uint8_t {
   kRows,        // [E, 2I, H] and [E, H, I]
@@ -30,15 +38,19 @@ enum class Stacked : std::uint8_t {
 };
 
 /// Which layers have experts: first <= layer <= last, (layer + phase - offset) % step == 0 and not in a list of dense
-/// layers.
+/// layers. A list or a pattern with an entry for each layer, or a list of layers with experts, decides alone when
+/// present.
 struct LayerRule {
   Field first{{}, 0.0};
   Field last{{}, -1.0};  // -1: the last layer
   Field step{{}, 1.0};
   Field offset{{}, 0.0};
   std::int64_t phase = 0;
-  const char* dense_list = nullptr;  // a list of layer indices
-  const char* type_list = nullptr;   // a list of "sparse" and "dense", one for each layer; decides alone when present
+  const char* dense_list = nullptr;   // a list of layer indices
+  const char* sparse_list = nullptr;  // a list of layer indices, or a string of them with commas
+  const char* type_list = nullptr;    // a list of kinds; 1 and 0 stand for with and without experts
+  std::vector<const char*> sparse_types = {"sparse"}, dense_types = {"dense"};
+  const char* pattern = nullptr;  // a string with a letter for each layer, E for one with experts
 };
 
 /// A field that names the selection method: the group rule holds for one of its values only.
@@ -53,6 +65,13 @@ struct KnownValues {
   std::vector<Json> values;
 };
 
+/// A field that names the score, or how the shared expert is added, and its known values.
+template <typename Value>
+struct Choice {
+  const char* field = nullptr;
+  std::vector<std::pair<const char*, Value>> values;
+};
+
 struct Family {
   const char* name = nullptr;        // model_type
   std::vector<const char*> aliases;  // further model_types with the same block: text models of multimodal ones
@@ -60,9 +79,13 @@ struct Family {
   // What the family fixes. Sizes, and what the fields below name, are filled in from config.json.
   RouterConfig router;
   ExpertConfig expert;
+  std::optional<Activation> shared_act;  // of the shared expert, when it is not the routed ones'
   Renorm renorm_rule = Renorm::kAddEps;  // when `renorm` is true
   GroupRule group_rule = GroupRule::kNone;
   SharedGate shared_gate = SharedGate::kAdd;
+  Choice<Score> score_choice;
+  Choice<SharedGate> shared_gate_choice;
+  bool in_mult_by_hidden = false;  // in_mult is hidden^-1/2
 
   // config.json
   Field hidden{{"hidden_size"}, {}};
@@ -75,29 +98,52 @@ struct Family {
   Field groups{{}, 1.0};
   Field kept_groups{{}, 1.0};
   GroupSwitch group_switch;
+  Field identity{{}, 0.0};  // columns of the router beyond the experts, whose expert returns its input
+  Field p{{}, {}};          // of Renorm::kPnorm; null: no renormalisation
+  Field softcap{{}, {}};
+  Field logit_mult{{}, {}};
+  Field in_eps{{}, {}};
+  Field has_selection_bias{{}, 1.0};
+  Field hash_layers{{}, 0.0};       // the first layers, whose experts a table of token ids chooses ...
+  const char* hash_type = nullptr;  // ... or those of this kind in the list of kinds
+  Field vocabulary{{"vocab_size"}, {}};
   Field eps{{}, {}};              // of the renormalisation, when config.json has it
   Field sparsemixer_eps{{}, {}};  // the three below likewise
   Field limit{{}, {}};
   Field alpha{{}, {}};
+  const char* limit_list = nullptr;                      // a limit for each layer, 0 for none
+  const char* shared_limit_list = nullptr;               // the same for the shared expert
   Field shared_count{{}, 0.0};                           // shared experts, each of the size of a routed one ...
-  Field shared_intermediate{{}, 0.0};                    // ... or the size of the one shared expert
+  Field shared_intermediate{{}, 0.0};                    // ... or the size of the one shared expert ...
+  bool shared_sizes_multiply = false;                    // ... or both: count shared experts of that size
   std::vector<const char*> activation = {"hidden_act"};  // none: the family's own
   LayerRule layer_rule;
   std::vector<KnownValues> known_values;
   std::vector<const char*> irrelevant;  // fields with a routing word in their name that inference does not need
+  const char* nested = nullptr;         // an object of config.json that describes the block
 
   // Tensors. Every vector lists the names seen in checkpoints, the published one first.
   std::vector<std::string> layer_prefixes = {"model.layers.", "model.language_model.layers.",
                                              "language_model.model.layers.", "layers."};
+  // "" when the block's tensors lie beside others of the layer: `parts` then tells them apart.
   std::vector<std::string> block_prefixes = {"mlp."};
+  std::vector<std::string> parts;
   std::vector<std::string> router_weight = {"gate.weight"};
   std::vector<std::string> router_bias;
   std::vector<std::string> selection_bias;
+  std::vector<std::string> in_scale;
+  const char* in_scale_divisor = nullptr;  // in_scale is divided by it, element by element
+  std::vector<std::string> per_expert_scale;
+  std::vector<std::string> hash_table = {"gate.tid2eid"};
+  std::vector<std::string> experts_prefixes = {"experts."};
   std::vector<ProjectionNames> projections = {{"gate_proj", "up_proj", "down_proj"}};
   std::vector<StackedNames> stacked_names = {{"experts.gate_up_proj", "experts.down_proj"}};
+  std::vector<SeparateNames> separate_names;
   Stacked stacked = Stacked::kRows;
   bool interleaved = false;  // gate and up rows alternate in gate_up_proj instead of gate first
   std::vector<std::string> shared_prefixes = {"shared_experts.", "shared_expert."};
+  std::vector<StackedNames> shared_stacked_names;  // [2I, H] and [H, I] below a shared prefix
+  std::string down_bias_for_all;                   // one bias of down for every expert
   std::vector<std::string> shared_gate_weight = {"shared_expert_gate.weight"};
 };
 
@@ -113,9 +159,11 @@ const Family& find_family(Config& config);
 
 /// The block's configuration as config.json gives it. Throws CheckpointError for a missing field, one that changes the
 /// routing and is not understood, or a value outside its limits.
-BlockConfig read_block_config(const Family& family, const Config& config);
+BlockConfig read_block_config(const Family& family, Config& config, std::int64_t layer);
 /// Number of decoder layers, and those with experts.
 std::int64_t count_layers(const Family& family, const Config& config);
 std::vector<std::int64_t> moe_layers(const Family& family, const Config& config);
+/// Whether a table of token ids chooses the experts of a layer.
+bool is_hash_layer(const Family& family, const Config& config, std::int64_t layer);
 
 }  // namespace moekit

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint and a layer's index to the block's configuration and tensors.
 #include <algorithm>
+#include <memory>
 
 #include "checkpoint/file.h"
 #include "checkpoint/text.h"
@@ -24,7 +25,7 @@ Model read_model(const std::string& path) {
   return {std::move(config), family};
 }
 
-BlockConfig read_layer(const Model& model, std::int64_t layer) {
+BlockConfig read_layer(Model& model, std::int64_t layer) {
   const std::vector<std::int64_t> layers = moe_layers(*model.family, model.config);
   if (!std::binary_search(layers.begin(), layers.end(), layer)) {
     const std::int64_t count = count_layers(*model.family, model.config);
@@ -32,7 +33,7 @@ BlockConfig read_layer(const Model& model, std::int64_t layer) {
                       (layer < 0 || layer >= count ? " of " + std::to_string(count) : " is dense") +
                       "; layers with experts are " + shape_text(layers));
   }
-  BlockConfig block = read_block_config(*model.family, model.config);
+  BlockConfig block = read_block_config(*model.family, model.config, layer);
   try {
     validate(block);
   } catch (const std::invalid_argument& error) {
@@ -41,13 +42,37 @@ BlockConfig read_layer(const Model& model, std::int64_t layer) {
   return block;
 }
 
-RouterTensors take_router(const Family& family, const BlockConfig& block, Accounting& tensors) {
+TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& tensors) {
+  const char* why = "hidden size of config.json";
+  const TensorRef scale = tensors.take(family.in_scale, {hidden}, why);
+  if (family.in_scale_divisor == nullptr) return scale;
+  const TensorRef divisor = tensors.take(family.in_scale_divisor, {hidden}, why);
+  auto quotient = std::make_shared<std::vector<float>>(read_float32(scale));
+  const std::vector<float> below = read_float32(divisor);
+  for (std::size_t i = 0; i < quotient->size(); ++i) {
+    if (below[i] == 0.0f)
+      tensors.fail("element " + std::to_string(i) + " of tensor " + in_quotes(divisor.name) +
+                   " is 0, and the router's input is divided by it");
+    (*quotient)[i] /= below[i];
+  }
+  return memory_tensor(scale.name, quotient->data(), DType::kFloat32, {hidden}, quotient);
+}
+
+RouterTensors take_router(const Family& family, const Config& config, const BlockConfig& block, Accounting& tensors) {
   const std::int64_t columns = block.router.columns();
   RouterTensors router;
   router.weight =
       tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json");
   if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of config.json");
-  if (!family.selection_bias.empty()) {
+  if (!family.in_scale.empty()) router.in_scale = take_in_scale(family, block.expert.input, tensors);
+  if (!family.per_expert_scale.empty())
+    router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of config.json");
+  if (block.router.source == RouterSource::kHashTable) {  // the table chooses: no bias for selection
+    const std::int64_t vocabulary = config.integer(family.vocabulary, 1);
+    router.tid2eid = tensors.take_integers(family.hash_table, {vocabulary, block.router.top_k}, "vocabulary, top_k");
+    return router;
+  }
+  if (!family.selection_bias.empty() && config.boolean(family.has_selection_bias)) {
     const bool row = tensors.shape(tensors.find(family.selection_bias)).size() == 2;  // [1, E] in ERNIE
     router.selection_bias = tensors.take(
         family.selection_bias, row ? std::vector<std::int64_t>{1, columns} : std::vector<std::int64_t>{columns},
@@ -60,27 +85,33 @@ RouterTensors take_router(const Family& family, const BlockConfig& block, Accoun
 }  // namespace
 
 ModelInfo inspect_model(const std::string& path) {
-  const Model model = read_model(path);
-  read_block_config(*model.family, model.config);  // fields that are not understood are told here already
-  return {model.family->name, count_layers(*model.family, model.config), moe_layers(*model.family, model.config)};
+  Model model = read_model(path);
+  ModelInfo info = {model.family->name, count_layers(*model.family, model.config),
+                    moe_layers(*model.family, model.config)};
+  // Fields that are not understood are told here already.
+  read_block_config(*model.family, model.config, info.moe_layers.empty() ? 0 : info.moe_layers.front());
+  return info;
 }
 
-BlockConfig block_config(const std::string& path, std::int64_t layer) { return read_layer(read_model(path), layer); }
+BlockConfig block_config(const std::string& path, std::int64_t layer) {
+  Model model = read_model(path);
+  return read_layer(model, layer);
+}
 
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
-  const Model model = read_model(path);
+  Model model = read_model(path);
   const Family& family = *model.family;
   LoadedBlock loaded;
   loaded.config = read_layer(model, layer);
   const Checkpoint checkpoint = Checkpoint::open(path);
   Accounting tensors(checkpoint, family, layer);
-  loaded.tensors.router = take_router(family, loaded.config, tensors);
+  loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
   loaded.tensors.experts = take_experts(family, loaded.config, tensors);
   loaded.tensors.shared = take_shared(family, loaded.config, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
     loaded.tensors.shared_gate =
         matrix_of(tensors.take(family.shared_gate_weight, {1, loaded.config.expert.input}, "1, hidden size"));
-  tensors.finish(loaded.config.router.num_experts);
+  tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
   validate(loaded.config, loaded.tensors);
   return loaded;
 }

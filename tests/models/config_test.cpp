@@ -98,7 +98,7 @@ TEST(ModelConfig, TextModelOfAMultimodalFile) {
 
 TEST(ModelConfig, WrongFieldsAreNamed) {
   const std::pair<json, const char*> cases[] = {
-      {with(kQwen, "model_type", "llama"), "model_type is \"llama\", known are afmoe, deepseek_v2"},
+      {with(kQwen, "model_type", "llama"), "model_type is \"llama\", known are afmoe, aria"},
       {json::object(), "no model_type, known are"},
       {with(kQwen, "num_experts", 0), "is 0, expected an integer from 1"},
       {with(kQwen, "num_experts", -4), "is -4, expected an integer from 1"},
