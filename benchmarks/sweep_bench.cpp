@@ -74,7 +74,8 @@ void sweep_expert(const Sweep& s, const std::byte* expert, const std::byte* next
   } else {
     DownArgs args = fill(DownArgs{});
     args.out = reinterpret_cast<float*>(buffers.out.data());
-    args.out_stride = kHidden;
+    args.out_stride = kPanelColumns;
+    args.out_panel = s.rows * kPanelColumns;
     kernels.down(args);
   }
 }

@@ -57,17 +57,19 @@ struct DownArgs {
   const float* bias = nullptr;        // [panels * 32], or null
   const std::int32_t* token = nullptr;  // null: row i
   const float* weight = nullptr;      // null: 1
-  float* out = nullptr;               // [tokens, out_stride], 64-byte aligned rows
-  std::int64_t out_stride = 0;
+  // 32 columns of panel n for token t begin at out + t * out_stride + n * out_panel (both in floats). A panel's columns
+  // lie together where many experts add to them: rows a page apart would cost a TLB miss each.
+  float* out = nullptr;
+  std::int64_t out_stride = 0, out_panel = 0;
   const std::byte* next = nullptr;
   float* scratch = nullptr;
 };
 
-/// Accumulator columns [first, last) of `rows` rows to y.
+/// Accumulator panels [first, last) of `rows` rows to y; columns from `columns` on do not exist in y.
 struct FinishArgs {
-  const float* out = nullptr;
-  std::int64_t out_stride = 0;
-  std::int64_t rows = 0, first = 0, last = 0;
+  const float* out = nullptr;  // as in DownArgs, rows of 32 floats
+  std::int64_t out_panel = 0;
+  std::int64_t rows = 0, first = 0, last = 0, columns = 0;
   void* y = nullptr;
   DType dtype = DType::kFloat32;
   std::int64_t y_stride = 0;

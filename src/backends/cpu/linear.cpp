@@ -44,7 +44,10 @@ float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const Mat
               int threads) {
   const WeightKernels& kernels = chosen.of(matrix.weight);
   const std::int64_t row = row_bytes(kernels, matrix), segments = row / kLineBytes, stride = matrix.panels * kPanelColumns;
-  const std::int64_t chunk = chunk_rows(x.rows, row), chunks = ceil_div(x.rows, chunk);
+  // Few panels are shared out by rows instead.
+  const std::int64_t pieces = matrix.panels < 2 * threads ? 2 * threads : 1;
+  const std::int64_t chunk = std::min(chunk_rows(x.rows, row), round_up(ceil_div(x.rows, pieces), kBlockRows));
+  const std::int64_t chunks = ceil_div(x.rows, chunk);
   const std::int64_t shares = std::clamp<std::int64_t>(ceil_div(2 * threads, chunks), 1, matrix.panels);
   float* out = arena.take<float>(x.rows * stride);
   std::byte* a = arena.take<std::byte>(threads * chunk * row);
@@ -73,6 +76,7 @@ float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const Mat
       args.last = last;
       args.out = out + first * stride;
       args.out_stride = stride;
+      args.out_panel = kPanelColumns;  // logits are wanted row by row
       args.scratch = scratch + thread * accumulator_floats(chunk);
       for (std::int64_t r = 0; r < rows; ++r)
         std::memset(args.out + r * stride + panel * kPanelColumns, 0,

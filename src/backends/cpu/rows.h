@@ -2,6 +2,8 @@
 // The vector work on a row of an accumulator block: activation, weighted sum, and the last conversion to y.
 #pragma once
 
+#include <algorithm>
+
 #include "backends/cpu/activation.h"
 #include "backends/cpu/gather.h"
 #include "backends/cpu/kernels.h"
@@ -76,17 +78,23 @@ struct DownRow {
 
 template <class To>
 void finish_as(const FinishArgs& args) noexcept {
-  for (std::int64_t r = 0; r < args.rows; ++r) {
-    const float* row = args.out + r * args.out_stride;
-    To* y = static_cast<To*>(args.y) + r * args.y_stride;
-    std::int64_t c = args.first;
-    for (; c + 16 <= args.last; c += 16) store_row(y + c, load<F16>(row + c));
-    if (c < args.last) {
-      To tail[16];  // rows of the accumulators are padded to whole panels, rows of y are not
-      store_row(tail, load<F16>(row + c));
-      std::memcpy(y + c, tail, static_cast<std::size_t>(args.last - c) * sizeof(To));
-    }
-  }
+  // Sixteen rows at a time: the panels of a row lie far apart, the rows of a panel side by side.
+  for (std::int64_t begin = 0; begin < args.rows; begin += kBlockRows)
+    for (std::int64_t n = args.first; n < args.last; ++n)
+      for (std::int64_t r = begin; r < std::min(begin + kBlockRows, args.rows); ++r) {
+        const float* row = args.out + n * args.out_panel + r * kPanelColumns;
+        To* y = static_cast<To*>(args.y) + r * args.y_stride + n * kPanelColumns;
+        for (std::int64_t c = 0; c < kPanelColumns; c += 16) {
+          const std::int64_t left = args.columns - n * kPanelColumns - c;
+          if (left >= 16) {
+            store_row(y + c, load<F16>(row + c));
+          } else {  // the accumulators are padded to whole panels, y is not
+            To tail[16];
+            store_row(tail, load<F16>(row + c));
+            for (std::int64_t i = 0; i < left; ++i) y[c + i] = tail[i];
+          }
+        }
+      }
 }
 
 inline void finish(const FinishArgs& args) noexcept {

@@ -124,7 +124,7 @@ void down_sweep(const DownArgs& args) noexcept {
                    args.bias != nullptr ? args.bias + n * kPanelColumns : nullptr,
                    args.token != nullptr ? args.token + first : nullptr,
                    args.weight != nullptr ? args.weight + first : nullptr,
-                   args.out + n * kPanelColumns,
+                   args.out + n * args.out_panel,
                    args.out_stride,
                    first};
   });

@@ -30,7 +30,7 @@ TileRun::TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrix
       segments_per_step_(segments_per_step(block.weight(), kernels_.activation)),
       element_(static_cast<std::int64_t>(dtype_size(kernels_.activation))),
       panels_(block.routed.down_panels),
-      out_stride_(panels_ * kPanelColumns) {
+      out_panel_(checked_mul(x.rows, kPanelColumns, "accumulators")) {
   plan_units();
   allocate();
 }
@@ -69,7 +69,7 @@ void TileRun::plan_units() {
     if (share) shared_a = down_bytes_;
     down_bytes_ += round_up(active.rows, kBlockRows) * group.down_steps * segments_per_step_ * kLineBytes;
     const std::int64_t row_bytes = group.up_steps * segments_per_step_ * kLineBytes;
-    const std::int64_t chunk = linear ? std::max<std::int64_t>(64, round_up(ceil_div(active.rows, threads_ * 4), 32))
+    const std::int64_t chunk = linear ? round_up(ceil_div(active.rows, threads_ * 4), kBlockRows)
                                       : chunk_rows(active.rows, row_bytes);
     const std::int64_t down_chunk = chunk_rows(active.rows, group.down_steps * segments_per_step_ * kLineBytes);
     scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
@@ -93,7 +93,7 @@ void TileRun::plan_units() {
 
 void TileRun::allocate() {
   const auto bytes = [](std::int64_t n) { return Arena::padded(static_cast<std::size_t>(n)); };
-  const std::int64_t out_floats = checked_mul(x_.rows, out_stride_, "accumulators");
+  const std::int64_t out_floats = checked_mul(panels_, out_panel_, "accumulators");
   ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) + bytes(checked_mul(out_floats, 4, "accumulators")) +
                   bytes(threads_ * scratch_floats_ * 4));
   a_ = ws_.arena.take<std::byte>(threads_ * chunk_bytes_);
@@ -203,18 +203,17 @@ void TileRun::down(std::int64_t slab, int thread) noexcept {
 }
 
 void TileRun::clear(std::int64_t first, std::int64_t last) const noexcept {
-  for (std::int64_t t = 0; t < x_.rows; ++t)
-    std::memset(out_ + t * out_stride_ + first * kPanelColumns, 0,
-                static_cast<std::size_t>((last - first) * kPanelColumns) * sizeof(float));
+  std::memset(out_ + first * out_panel_, 0, static_cast<std::size_t>((last - first) * out_panel_) * sizeof(float));
 }
 
 void TileRun::finish(std::int64_t first, std::int64_t last) const noexcept {
   FinishArgs args;
   args.out = out_;
-  args.out_stride = out_stride_;
+  args.out_panel = out_panel_;
   args.rows = x_.rows;
-  args.first = first * kPanelColumns;
-  args.last = std::min(last * kPanelColumns, y_.cols);
+  args.first = first;
+  args.last = last;
+  args.columns = y_.cols;
   args.y = y_.data;
   args.dtype = y_.dtype;
   args.y_stride = y_.row_stride;
@@ -237,8 +236,9 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
     args.bias = active.expert->down_bias;
     args.token = active.token != nullptr ? active.token + row : nullptr;
     args.weight = active.weight != nullptr ? active.weight + row : nullptr;
-    args.out = active.token != nullptr ? out_ : out_ + row * out_stride_;
-    args.out_stride = out_stride_;
+    args.out = active.token != nullptr ? out_ : out_ + row * kPanelColumns;
+    args.out_stride = kPanelColumns;
+    args.out_panel = out_panel_;
     if (i + 1 < ws_.active.size()) {
       const ActiveExpert& after = ws_.active[i + 1];
       args.next = after.expert->down + first * after.group->down_steps * kStepBytes;
@@ -256,9 +256,9 @@ void TileRun::add_identity(std::int64_t first, std::int64_t last) const noexcept
   for (std::int64_t row = identity_first_; row < identity_last_; ++row) {
     const std::int64_t token = permutation.token[static_cast<std::size_t>(row)];
     const float weight = permutation.weight[static_cast<std::size_t>(row)];
-    float* out = out_ + token * out_stride_;
+    float* out = out_ + token * kPanelColumns;
     for (std::int64_t c = begin; c < end; ++c)
-      out[c] += weight * load_as_float(x_.data, x_.dtype, token * x_.row_stride + c);
+      out[c / kPanelColumns * out_panel_ + c % kPanelColumns] += weight * load_as_float(x_.data, x_.dtype, token * x_.row_stride + c);
   }
 }
 

@@ -44,13 +44,13 @@ class TileRun {
   CpuWorkspace& ws_;
   int threads_;
   std::int64_t segments_per_step_, element_;  // element: bytes of A's dtype
-  std::int64_t slabs_ = 1, panels_ = 0, out_stride_ = 0;
+  std::int64_t slabs_ = 1, panels_ = 0, out_panel_ = 0;  // out_panel_: floats of a panel of accumulators
   std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0;
   std::int64_t identity_first_ = 0, identity_last_ = 0;
   bool shared_a_ = false;  // whether all experts read the same rows of A
   std::byte* a_ = nullptr;       // chunk_bytes_ a thread
   std::byte* down_a_ = nullptr;  // A of the down-projections
-  float* out_ = nullptr;         // [tokens, out_stride_]
+  float* out_ = nullptr;         // [panels_, tokens, 32]
   float* scratch_ = nullptr;
   std::atomic<std::int64_t> next_unit_{0}, next_slab_{0};
 };
