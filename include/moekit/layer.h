@@ -90,6 +90,12 @@ struct LayerOptions {
   std::string backend = "auto";
 };
 
+/// Where one expert's weights go: null data: not asked for. Matrices are of the packed dtype, biases [1, n] of float32.
+struct ExpertViews {
+  MutableMatrixView gate = {}, up = {}, down = {};
+  MutableMatrixView gate_bias = {}, up_bias = {}, down_bias = {};
+};
+
 /// A mixture-of-experts block, packed for one backend. Immutable after construction: any number of threads may call
 /// forward at the same time, and every call gives the bits that a serial call gives. A row's result depends neither on
 /// the other rows of the batch nor on the number of threads.
@@ -116,6 +122,11 @@ class MoeLayer {
   /// Throws std::invalid_argument for wrong shapes, dtypes or inputs; the layer stays usable.
   void forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
                const RoutingView* routing = nullptr, Stream* stream = nullptr) const;
+
+  /// Writes the weights of routed (or shared) expert `expert` as plain matrices: the bits that were packed.
+  /// Throws std::invalid_argument for an index, shape or dtype that does not fit and for a part that the form lacks,
+  /// UnsupportedError when the backend cannot give them back.
+  void unpack(std::int64_t expert, const ExpertViews& out, bool shared = false) const;
 
   /// What was chosen and why better candidates declined.
   std::string explain() const;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calling a layer on Python arrays.
 #include <cstring>
+#include <iterator>
 #include <limits>
+#include <utility>
 
 #include "array_types.h"
 #include "arrays.h"
@@ -134,6 +136,32 @@ py::tuple forward_full(const MoeLayer& layer, py::handle x, bool return_routing,
   return py::make_tuple(y.finish(), ids.finish(), gates.finish());
 }
 
+/// name -> array [rows, cols] (a bias: [n]) to write into, in place.
+void unpack(const MoeLayer& layer, std::int64_t expert, bool shared, const py::dict& into) {
+  ExpertViews views;
+  const std::pair<const char*, MutableMatrixView*> parts[] = {
+      {"gate", &views.gate},           {"up", &views.up},           {"down", &views.down},
+      {"gate_bias", &views.gate_bias}, {"up_bias", &views.up_bias}, {"down_bias", &views.down_bias}};
+  ArrayView arrays[std::size(parts)];
+  std::size_t taken = 0;
+  for (std::size_t i = 0; i < std::size(parts); ++i) {
+    const auto& [name, view] = parts[i];
+    if (!into.contains(name)) continue;
+    ArrayView& array = arrays[i];
+    borrow(into[name], name, array);
+    ++taken;
+    if (array.ndim < 1 || array.ndim > 2 || (array.shape[array.ndim - 1] > 1 && array.strides[array.ndim - 1] != 1))
+      throw py::value_error("[unpack] " + std::string(name) + " has shape " + array.shape_text() +
+                            ", expected a vector or a matrix with contiguous rows");
+    const bool row = array.ndim == 1;
+    const std::int64_t cols = array.shape[array.ndim - 1];
+    *view = {const_cast<char*>(array.data), array.dtype, row ? 1 : array.shape[0], cols, row ? cols : array.strides[0]};
+  }
+  if (taken != into.size()) throw py::value_error("[unpack] a name that is no part of an expert");
+  const ReleaseGil released;
+  layer.unpack(expert, views, shared);
+}
+
 }  // namespace
 
 py::object forward(const MoeLayer& layer, py::handle x, Gradients gradients) {
@@ -161,6 +189,7 @@ void bind_layer(py::module_& module) {
   py::class_<MoeLayer, std::shared_ptr<MoeLayer>>(module, "Layer")
       .def("forward", [](const MoeLayer& self, const py::object& x) { return forward(self, x, Gradients::kRefuse); })
       .def("forward_full", &forward_full)
+      .def("unpack", &unpack)
       .def_property_readonly("config", [](const MoeLayer& self) { return config_to_dict(self.config()); })
       .def_property_readonly("backend", [](const MoeLayer& self) { return std::string(self.backend()); })
       .def_property_readonly("format", [](const MoeLayer& self) { return std::string(self.format()); })

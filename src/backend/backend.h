@@ -28,6 +28,8 @@ class PackedBlock {
   virtual std::size_t bytes() const noexcept = 0;
   /// What was chosen for this block (kernels, ISA, layout), one line each.
   virtual std::string explain() const = 0;
+  /// Writes one expert's weights as they were packed. `out` has been checked. Throws UnsupportedError.
+  virtual void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const;
   const BlockConfig& config() const noexcept { return config_; }
   const WeightFormat& format() const noexcept { return *format_; }
 

@@ -2,11 +2,16 @@
 // The list of backends, generated from the moekit_add_backend calls: order of preference, the reference last.
 #include <iterator>
 #include <stdexcept>
+#include <string>
 
 #include "backend/backend.h"
 #include "moekit/error.h"
 
 namespace moekit {
+
+void PackedBlock::unpack(std::int64_t, bool, const ExpertViews&) const {
+  throw UnsupportedError("[unpack] " + std::string(format_->name) + " weights do not come back from this backend");
+}
 
 #define X(name) const Backend& name##_backend();
 #include "moekit_backends.inc"

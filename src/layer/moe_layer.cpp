@@ -109,6 +109,11 @@ void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const Ro
   impl.backend.forward(*impl.packed, source, inputs, chosen, y, *slot->workspace, stream);
 }
 
+void MoeLayer::unpack(std::int64_t expert, const ExpertViews& out, bool shared) const {
+  check_unpack(impl_->config, impl_->format.element, expert, shared, out);
+  impl_->packed->unpack(expert, shared, out);
+}
+
 std::string MoeLayer::explain() const {
   const Impl& impl = *impl_;
   const ExpertConfig& e = impl.config.expert;

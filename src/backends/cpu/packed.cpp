@@ -42,6 +42,11 @@ std::size_t CpuBlock::bytes() const noexcept {
          small_dense.storage.bytes();
 }
 
+void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
+  if (format().block != 1) return PackedBlock::unpack(expert, of_shared, out);
+  unpack_expert(of_shared ? shared : routed, expert, out);
+}
+
 std::string CpuBlock::explain() const {
   const std::string isa(chosen.table->name), from(chosen.name_of(weight()));
   std::string text = "cpu: instruction set " + isa + ", " + std::string(format().name) + " kernels of " + from;

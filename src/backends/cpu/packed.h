@@ -42,12 +42,15 @@ struct ExpertGroup {
   AlignedBuffer storage, biases;
 };
 ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors, DType weight);
+/// The inverse of pack_group for one expert.
+void unpack_expert(const ExpertGroup& group, std::int64_t expert, const ExpertViews& out);
 
 class CpuBlock final : public PackedBlock {
  public:
   CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format);
   std::size_t bytes() const noexcept override;
   std::string explain() const override;
+  void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
   DType weight() const noexcept { return format().element; }
   const WeightKernels& kernels() const noexcept { return chosen.of(weight()); }

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+
 #include "backends/reference/reference.h"
 #include "core/float_convert.h"
 
@@ -49,7 +52,31 @@ std::size_t expert_bytes(const std::vector<PackedExpert>& experts) noexcept {
   return bytes;
 }
 
+// Packed rows of a plain format are the rows that were given.
+void unpack_matrix(const PackedMatrix& packed, const WeightFormat& format, const MutableMatrixView& out) {
+  if (out.data == nullptr) return;
+  const std::size_t row_bytes = format.row_bytes(packed.cols);
+  const auto stride = static_cast<std::size_t>(out.row_stride) * dtype_size(out.dtype);
+  for (std::size_t r = 0; r < static_cast<std::size_t>(packed.rows); ++r)
+    std::memcpy(static_cast<std::byte*>(out.data) + r * stride, packed.data.data() + r * row_bytes, row_bytes);
+}
+
+void unpack_vector(const std::vector<float>& values, const MutableMatrixView& out) {
+  if (out.data != nullptr) std::copy(values.begin(), values.end(), static_cast<float*>(out.data));
+}
+
 }  // namespace
+
+void Packed::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
+  if (format().block != 1) return PackedBlock::unpack(expert, of_shared, out);
+  const PackedExpert& source = (of_shared ? shared : experts)[static_cast<std::size_t>(expert)];
+  unpack_matrix(source.gate, format(), out.gate);
+  unpack_matrix(source.up, format(), out.up);
+  unpack_matrix(source.down, format(), out.down);
+  unpack_vector(source.gate_bias, out.gate_bias);
+  unpack_vector(source.up_bias, out.up_bias);
+  unpack_vector(source.down_bias, out.down_bias);
+}
 
 Packed::Packed(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format)
     : PackedBlock(config, format), tables(read_router_tables(config.router, tensors.router)) {

@@ -38,6 +38,7 @@ class Packed final : public PackedBlock {
   Packed(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format);
   std::size_t bytes() const noexcept override;
   std::string explain() const override;
+  void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
   RouterTables tables;
   std::vector<float> router_weight;  // [columns, input]
