@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole blocks: router, experts and shared expert in one call of moekit.
+
+The block stays where it is in the model, with its names, its class and its hooks; its forward is exchanged and its
+weights move. The router's weights are kept in torch as well: they are small, and its outputs can be asked for.
+"""
+from __future__ import annotations
+
+import re
+import tempfile
+import types
+
+import torch
+from torch import nn
+
+from .. import CheckpointError, _core
+from ..layer import MoeLayer
+from . import _calls, _conditions, _moved
+from ._layout import Layout
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_ROUTER = re.compile(r"(?:gate|router)(?:\.gate)?\.(weight|bias)")
+_SELECTION_BIAS = re.compile(r"(?:.*\.)?(?:e_score_correction_bias|expert_bias)")
+_SHARED = re.compile(r"(shared_experts?)\.(gate|up|down)_proj\.weight")
+_SHARED_GATE = "shared_expert_gate.weight"
+
+
+def find_blocks(model: nn.Module) -> dict[int, tuple[str, nn.Module]]:
+    """Layer index -> (name, block) of every module that holds `experts` beside a router."""
+    blocks: dict[int, tuple[str, nn.Module]] = {}
+    for name, module in model.named_modules():
+        found = _LAYER.search(name + ".")
+        if found and "experts" in module._modules:
+            blocks.setdefault(int(found[1]), (name, module))
+    return blocks
+
+
+class Parts:
+    """The parts of routed and shared experts, in the form that `Moved` asks for."""
+
+    def __init__(self, layout: Layout, count: int):
+        self.layout, self.count = layout, count
+
+    def __call__(self, tensors: dict):
+        shared = {name[len("shared."):]: t for name, t in tensors.items() if name.startswith("shared.")}
+        if shared:
+            yield True, 0, shared
+        if any(name in tensors for name in self.layout.names):
+            for e in range(self.count):
+                yield False, e, self.layout.expert(tensors, e)
+
+
+def _gather(block: nn.Module, name: str):
+    """(tensors for `MoeLayer.from_arrays`, slots that move, Parts). Every tensor of the block is accounted for."""
+    experts = block.experts
+    if not hasattr(experts, "is_concatenated"):
+        raise CheckpointError(f"[replace_moe] {name}.experts is a {type(experts).__name__}: its layout is not known")
+    layout = Layout.of(experts)
+    count, _, _ = layout.sizes(experts._parameters)
+    tensors, slots = {}, {part: _moved.Slot(experts, part) for part in layout.names}
+    for e in range(count):
+        tensors.update({f"experts.{e}.{part}": view for part, view in layout.expert(experts._parameters, e).items()})
+    accounted = {f"experts.{part}" for part in layout.names}
+    for key, tensor in [*block.named_parameters(), *block.named_buffers()]:
+        if key in accounted:
+            continue
+        if found := _ROUTER.fullmatch(key):
+            tensors[f"router.{found[1]}"] = tensor
+        elif _SELECTION_BIAS.fullmatch(key):
+            tensors["router.selection_bias"] = tensor.flatten()
+        elif found := _SHARED.fullmatch(key):
+            tensors[f"shared.0.{found[2]}"] = tensor
+            slots[f"shared.{found[2]}"] = _moved.Slot(block.get_submodule(f"{found[1]}.{found[2]}_proj"), "weight")
+        elif key == _SHARED_GATE:
+            tensors["shared_gate"] = tensor
+        else:
+            raise CheckpointError(f"[replace_moe] {name}.{key} {list(tensor.shape)} is not understood")
+    return {key: tensor.detach() for key, tensor in tensors.items()}, slots, Parts(layout, count)
+
+
+def _silent(_self, hidden_states, *_args, **_kwargs):
+    """Experts and shared experts of a replaced block, when its own forward runs for the router's outputs only."""
+    return torch.zeros_like(hidden_states)
+
+
+def _silenced(block: nn.Module) -> list[nn.Module]:
+    return [child for name, child in block._modules.items() if re.fullmatch(r"experts|shared_experts?", name)]
+
+
+def _own_forward(block: nn.Module, *args, **kwargs):
+    return type(block).forward(block, *args, **kwargs)
+
+
+def _forward(self: nn.Module, hidden_states: torch.Tensor, *args, **kwargs):
+    """What replaces a block's forward: the same arguments and results."""
+    reason = _conditions.why_not_tensors(self, hidden_states)
+    if any(value is not None for value in (*args, *kwargs.values())):
+        reason = reason or "the block was called with further arguments"
+    moved = _moved.moved_of(self.experts)
+    if reason is None and (moved is None or not moved.intact()):
+        moved = _pack(self)
+    if reason is not None:
+        _calls.fall_back(type(self).__name__, reason)
+        if moved is not None:
+            moved.restore()
+        for child in _silenced(self):
+            child.__dict__.pop("forward", None)
+        return _own_forward(self, hidden_states, *args, **kwargs)
+    _calls.count(_calls.BLOCK)
+    y = moved.layer(hidden_states)
+    if self._moekit_returns_more or _has_listener(self):
+        rest = _own_forward(self, hidden_states)
+        return (y, *rest[1:]) if isinstance(rest, tuple) else y
+    return y
+
+
+def _has_listener(block: nn.Module) -> bool:
+    """Whether a hook waits for what the router (or another part that still runs) gives."""
+    silenced = _silenced(block)
+    return any(module._forward_hooks or module._forward_pre_hooks
+               for name, child in block._modules.items() if child is not None and child not in silenced
+               for module in child.modules())
+
+
+def _pack(block: nn.Module) -> _moved.Moved:
+    """Packs the block and moves its weights. Raises CheckpointError, UnsupportedError; then nothing has changed."""
+    with _moved.lock:
+        if (moved := _moved.moved_of(block.experts)) is not None:
+            moved.restore()
+        name, config = block._moekit_block
+        tensors, slots, parts = _gather(block, name)
+        if reason := _conditions.why_not_parameters({k: slot.owner._parameters[slot.name] for k, slot in slots.items()}):
+            raise CheckpointError(f"[replace_moe] {name}: {reason}")
+        layer = MoeLayer.from_arrays(config, tensors)
+        moved = _moved.Moved(layer, slots, parts)
+        for child in _silenced(block):
+            child.__dict__["forward"] = types.MethodType(_silent, child)
+        return moved
+
+
+@torch.no_grad()
+def replace_moe(model: nn.Module) -> dict[str, MoeLayer]:
+    """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
+
+    Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
+    `config` says which family it is. Weights move into the packed layers (see `moekit.hf`). Outputs keep their form,
+    and `output_router_logits=True` still works: the router then runs a second time, in torch.
+
+    Returns name of the block -> its layer. Raises CheckpointError (a ValueError) for a family or a tensor that is not
+    known and for blocks that are not found; UnsupportedError; blocks already replaced then stay replaced, and
+    `restore(model)` undoes them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        info = _core.inspect_model(folder)
+        configs = {layer: _core.block_config(folder, layer) for layer in info["moe_layers"]}
+    blocks = find_blocks(model)
+    if missing := [layer for layer in configs if layer not in blocks]:
+        raise CheckpointError(f"[replace_moe] no block with experts in layers {missing} of {type(model).__name__}, "
+                              f"family {info['family']}")
+    layers = {}
+    for index, config in configs.items():
+        name, block = blocks[index]
+        block.__dict__["_moekit_block"] = (name, config)
+        moved = _pack(block)
+        probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
+        hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)
+        block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)
+        block.__dict__["forward"] = types.MethodType(_forward, block)
+        layers[name] = moved.layer
+    return layers
+
+
+def restore_block(block: nn.Module) -> None:
+    """Undoes replace_moe for one block, apart from its weights."""
+    for key in ("forward", "_moekit_block", "_moekit_returns_more"):
+        block.__dict__.pop(key, None)
+    for child in _silenced(block):
+        child.__dict__.pop("forward", None)

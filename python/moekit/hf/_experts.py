@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The experts implementation "moekit": transformers routes, moekit computes the experts."""
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import nn
+
+from .. import UnsupportedError
+from ..layer import MoeLayer
+from . import _activation, _calls, _conditions, _moved
+from ._layout import Layout
+
+
+class Declined(Exception):
+    """The experts are not moekit's to compute; the text says why."""
+
+
+def pack_experts(experts: nn.Module, top_k: int) -> _moved.Moved:
+    """Packs the weights of an experts module and moves them there. Raises Declined; then nothing has changed."""
+    with _moved.lock:
+        moved = _moved.moved_of(experts)
+        if moved is not None:
+            if moved.intact():
+                return moved
+            moved.restore()  # somebody put a new parameter in place of a packed one
+        layout = Layout.of(experts)
+        parameters = {name: experts._parameters[name] for name in layout.names}
+        if reason := _conditions.why_not_parameters(parameters):
+            raise Declined(reason)
+        if getattr(experts, "has_post_expert_norm", False):
+            raise Declined("a norm follows each expert")
+        activation = _activation.recognise(experts)
+        if activation is None:
+            raise Declined(f"the activation of {type(experts).__name__} is not one of moekit's")
+        count, hidden, inner = layout.sizes(parameters)
+        config = {"router": {"source": "external", "num_experts": count, "top_k": min(top_k, count)},
+                  "expert": {"input": hidden, "intermediate": inner, "output": hidden, "up_bias": layout.bias,
+                             "down_bias": layout.bias, **activation}}
+        tensors = {f"experts.{e}.{part}": view.detach() for e in range(count)
+                   for part, view in layout.expert(parameters, e).items()}
+        try:
+            layer = MoeLayer.from_arrays(config, tensors)
+        except UnsupportedError as error:
+            raise Declined(str(error)) from error
+        slots = {name: _moved.Slot(experts, name) for name in layout.names}
+        return _moved.Moved(layer, slots, Parts(layout, count))
+
+
+class Parts:
+    """The parts of every expert in stacked tensors, in the form that `Moved` asks for."""
+
+    def __init__(self, layout: Layout, count: int):
+        self.layout, self.count = layout, count
+
+    def __call__(self, tensors: dict):
+        for e in range(self.count):
+            yield False, e, self.layout.expert(tensors, e)
+
+
+def eager(experts: nn.Module, hidden_states, top_k_index, top_k_weights, reason: str):
+    """transformers' own loop, on the module's own parameters."""
+    if (moved := _moved.moved_of(experts)) is not None:
+        moved.restore()
+    _calls.fall_back(type(experts).__name__, reason)
+    return inspect.unwrap(type(experts).forward)(experts, hidden_states, top_k_index, top_k_weights)
+
+
+@torch.compiler.disable(reason="moekit computes outside the graph")
+def experts_forward(self: nn.Module, hidden_states: torch.Tensor, top_k_index: torch.Tensor,
+                    top_k_weights: torch.Tensor) -> torch.Tensor:
+    """hidden_states [T, H], top_k_index [T, k] integers, top_k_weights [T, k], to [T, H] of the dtype of hidden_states.
+
+    Under expert parallelism ids >= the number of local experts are skipped; otherwise they are a ValueError.
+    """
+    def leave(reason):
+        return eager(self, hidden_states, top_k_index, top_k_weights, reason)
+
+    if reason := _conditions.why_not_tensors(self, hidden_states, top_k_weights):
+        return leave(reason)
+    moved = _moved.moved_of(self)
+    top_k = top_k_index.shape[-1]
+    if moved is None or not moved.intact():
+        try:
+            moved = pack_experts(self, top_k)
+        except Declined as declined:
+            return leave(str(declined))
+    ids, weights = top_k_index, top_k_weights
+    if self._is_expert_parallel:
+        count = moved.router["num_experts"]
+        if top_k > count:  # at most `count` of a row are local: those first, and no more columns than that
+            ids, order = ids.sort(dim=-1)
+            ids, weights = ids[..., :count], weights.gather(-1, order)[..., :count]
+        ids = ids.masked_fill(ids >= count, -1)
+    if ids.shape[-1] != moved.router["top_k"]:
+        return leave(f"{top_k} experts a token after {moved.router['top_k']} in the first call")
+    _calls.count(_calls.EXPERTS)
+    return moved.layer(hidden_states, expert_ids=ids, weights=weights)
+
+
+def fp8_experts_forward(self: nn.Module, hidden_states, top_k_index, top_k_weights):
+    """Experts of a checkpoint in block FP8. Raises UnsupportedError: they cannot be packed at their own width yet."""
+    raise UnsupportedError(
+        f"[moekit.hf] {type(self).__name__} holds float8 weights in blocks of {getattr(self, 'block_size', None)}, "
+        "which moekit does not read yet: load with FineGrainedFP8Config(dequantize=True), or choose another "
+        "experts_implementation (\"eager\")")
