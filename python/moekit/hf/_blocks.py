@@ -129,7 +129,8 @@ def _pack(block: nn.Module) -> _moved.Moved:
             moved.restore()
         name, config = block._moekit_block
         tensors, slots, parts = _gather(block, name)
-        if reason := _conditions.why_not_parameters({k: slot.owner._parameters[slot.name] for k, slot in slots.items()}):
+        parameters = {key: slot.owner._parameters[slot.name] for key, slot in slots.items()}
+        if reason := _conditions.why_not_parameters(parameters):
             raise CheckpointError(f"[replace_moe] {name}: {reason}")
         layer = MoeLayer.from_arrays(config, tensors)
         moved = _moved.Moved(layer, slots, parts)
