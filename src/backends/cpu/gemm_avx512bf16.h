@@ -22,13 +22,14 @@ struct Avx512Bf16Gemm {
   static constexpr int kRows = 8;
 
   template <int R>
-  static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c,
-                   bool accumulate) noexcept {
+  static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c, bool accumulate,
+                   Upcoming& upcoming, std::int64_t lines) noexcept {
     __m512 acc[R][2];
     for (int r = 0; r < R; ++r)
       for (int tile = 0; tile < 2; ++tile)
         acc[r][tile] = accumulate ? _mm512_loadu_ps(c + r * kPanelColumns + tile * 16) : _mm512_setzero_ps();
     for (std::int64_t s = 0; s < steps; ++s, a += kSegmentBytes, panel += kStepBytes) {
+      upcoming.step(lines);
 #pragma GCC unroll 16
       for (int pair = 0; pair < 16; ++pair) {
         const auto b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + pair * kLineBytes));
@@ -49,7 +50,8 @@ struct Avx512Bf16Gemm {
     }
   }
 
-  using RowsFn = void (*)(const std::byte*, const std::byte*, std::int64_t, float*, bool) noexcept;
+  using RowsFn = void (*)(const std::byte*, const std::byte*, std::int64_t, float*, bool, Upcoming&,
+                          std::int64_t) noexcept;
   template <int... R>
   static constexpr RowsFn pick(int count, std::integer_sequence<int, R...>) {
     constexpr RowsFn table[] = {rows<R + 1>...};
@@ -57,11 +59,12 @@ struct Avx512Bf16Gemm {
   }
 
   static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
-                    bool accumulate) noexcept {
+                    bool accumulate, Upcoming upcoming) noexcept {
+    const std::int64_t lines = upcoming.each(ceil_div(row_count, kRows), steps);
     for (std::int64_t r = 0; r < row_count; r += kRows) {
       const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
       pick(count, std::make_integer_sequence<int, kRows>())(a + r * kLineBytes, panel, steps, c + r * kPanelColumns,
-                                                            accumulate);
+                                                            accumulate, upcoming, lines);
     }
   }
 };

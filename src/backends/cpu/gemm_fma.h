@@ -60,14 +60,15 @@ struct FmaGemm {
 
   /// Tiles [tile, tile + kTiles) of the panel times R rows of a block.
   template <int R>
-  static void rows(const float* a, const float* panel, std::int64_t steps, int tile, float* c,
-                   bool accumulate) noexcept {
+  static void rows(const float* a, const float* panel, std::int64_t steps, int tile, float* c, bool accumulate,
+                   Upcoming& upcoming, std::int64_t lines) noexcept {
     V acc[R][kVectors];
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < kVectors; ++v)
         acc[r][v] = accumulate ? load<V>(c + r * kPanelColumns + tile * 16 + v * kLanes) : V{};
     const float* b = panel + tile * kTileFloats;
     for (std::int64_t s = 0; s < steps; ++s, b += 2 * kTileFloats) {
+      upcoming.step(lines);
 #pragma GCC unroll 16
       for (int line = 0; line < 16; ++line) {  // a k of float32, a pair of k of bfloat16
         V low[kVectors];
@@ -91,11 +92,11 @@ struct FmaGemm {
       a += kSegments * kTileFloats;
     }
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < kVectors; ++v)
-        store(c + r * kPanelColumns + tile * 16 + v * kLanes, acc[r][v]);
+      for (int v = 0; v < kVectors; ++v) store(c + r * kPanelColumns + tile * 16 + v * kLanes, acc[r][v]);
   }
 
-  using RowsFn = void (*)(const float*, const float*, std::int64_t, int, float*, bool) noexcept;
+  using RowsFn = void (*)(const float*, const float*, std::int64_t, int, float*, bool, Upcoming&,
+                          std::int64_t) noexcept;
   template <int... R>
   static constexpr RowsFn pick(int count, std::integer_sequence<int, R...>) {
     constexpr RowsFn table[] = {rows<R + 1>...};
@@ -103,14 +104,15 @@ struct FmaGemm {
   }
 
   static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
-                    bool accumulate) noexcept {
+                    bool accumulate, Upcoming upcoming) noexcept {
+    const std::int64_t lines = upcoming.each(ceil_div(row_count, kRows) * (2 / kTiles), steps);
     const auto* rows_a = reinterpret_cast<const float*>(a);
     const auto* weights = reinterpret_cast<const float*>(panel);
     for (int tile = 0; tile < 2; tile += kTiles)
       for (std::int64_t r = 0; r < row_count; r += kRows) {
         const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
         pick(count, std::make_integer_sequence<int, kRows>())(rows_a + r * 16, weights, steps, tile,
-                                                              c + r * kPanelColumns, accumulate);
+                                                              c + r * kPanelColumns, accumulate, upcoming, lines);
       }
   }
 };

@@ -5,11 +5,12 @@
 //   kGroup         rows that it multiplies at once
 //   Activation     element type of A: float or uint16_t (bfloat16)
 //   kSegments      segments of A a step
-//   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the next
+//   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the
+//   next
 //                  one is multiplied, called from the inner loop (side.step), so that the unit does not idle:
 //                    block(a, block_bytes, rows, panel, steps, c, prefetch, group, side)       c = A panel
 //                  else: steps of a panel that stay in the first-level cache while all rows pass:
-//                    block(a, rows, panel, steps, c, accumulate)                               c (+)= A panel
+//                    block(a, rows, panel, steps, c, accumulate, upcoming)                     c (+)= A panel
 #pragma once
 
 #include <algorithm>
@@ -72,17 +73,17 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
       for (std::int64_t s = 0; s < args.steps; s += Gemm::kSliceSteps) {
         const std::int64_t steps = std::min<std::int64_t>(Gemm::kSliceSteps, args.steps - s);
         const std::byte* a = args.a + s * Gemm::kSegments * kSegmentBytes;
-        const std::byte* upcoming = s + steps < args.steps   ? panel + (s + steps) * kStepBytes
-                                    : n + 1 < args.last ? panel + panel_bytes
-                                                        : args.next;
-        // Each row group brings its share of the next slice into the second-level cache. Few groups leave that to the
-        // hardware: bursts of more than about 48 lines would fill its buffers and stall the loads of the block.
-        const std::int64_t lines = Gemm::kSliceSteps * kStepBytes / kLineBytes, share = ceil_div(lines, groups);
+        const std::byte* upcoming = s + steps < args.steps ? panel + (s + steps) * kStepBytes
+                                    : n + 1 < args.last    ? panel + panel_bytes
+                                                           : args.next;
+        // Each row group brings its share of the next slice into the second-level cache. A single group leaves that to
+        // the hardware: it reads as fast as it computes.
+        const std::int64_t lines = Gemm::kSliceSteps * kStepBytes / kLineBytes;
+        Upcoming next{upcoming, upcoming != nullptr && groups > 1 ? ceil_div(lines, groups) : 0};
         for (std::int64_t first = 0; first < args.rows; first += Gemm::kGroup) {
-          if (upcoming != nullptr && share <= 48)
-            for (std::int64_t i = 0; i < share; ++i, upcoming += kLineBytes) __builtin_prefetch(upcoming, 0, 2);
           Gemm::block(a + first / kBlockRows * block_bytes, rows_of(first), panel + s * kStepBytes, steps,
-                      args.scratch + first * kPanelColumns, s != 0);
+                      args.scratch + first * kPanelColumns, s != 0, next);
+          if (next.lines != 0) next.at += next.lines * kLineBytes;
         }
       }
       const auto work = row_work(n, 0, args.scratch);
@@ -106,8 +107,8 @@ void up_sweep_as(const UpArgs& args) noexcept {
   sweep<Gemm>(args, [&](std::int64_t n, std::int64_t first, const float* c) {
     const std::int64_t at = n * panel_row_bytes;
     std::byte* h = args.h + at / kLineBytes * kSegmentBytes + at % kLineBytes + first / kBlockRows * h_block_bytes;
-    return UpRow<To, kSilu>{c, args.bias != nullptr ? args.bias + n * kPanelColumns : nullptr, h, h_block_bytes,
-                            &args.activation, gated};
+    return UpRow<To, kSilu>{
+        c, args.bias != nullptr ? args.bias + n * kPanelColumns : nullptr, h, h_block_bytes, &args.activation, gated};
   });
 }
 

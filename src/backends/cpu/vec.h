@@ -3,6 +3,7 @@
 // Only for kernels_*.cpp: everything is in an anonymous namespace, so that no copy made for one ISA serves another.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -29,6 +30,19 @@ MOEKIT_INLINE void store(T* p, V v) {
 MOEKIT_INLINE F16 splat(float x) { return F16{} + x; }
 MOEKIT_INLINE F16 min16(F16 x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays NaN
 MOEKIT_INLINE F16 max16(F16 x, float limit) { return x < limit ? splat(limit) : x; }
+
+/// Lines to bring into the second-level cache in the course of a multiplication.
+struct Upcoming {
+  const std::byte* at = nullptr;
+  std::int64_t lines = 0;
+  /// The part of one of `calls` calls of `steps` steps, as lines a step.
+  MOEKIT_INLINE std::int64_t each(std::int64_t calls, std::int64_t steps) const {
+    return (lines + calls * steps - 1) / (calls * steps);
+  }
+  MOEKIT_INLINE void step(std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
 
 /// Round to nearest even, NaN kept and made quiet.
 MOEKIT_INLINE H16 to_bf16(F16 x) {
