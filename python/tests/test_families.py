@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from safetensors.torch import load_file as load_torch  # noqa: E402
 
 CASES = sorted(write_checkpoints.FAMILIES)
-VARIANTS = ("single", "sharded", "stacked", "split", "nested")
+VARIANTS = ("single", "sharded", "stacked", "split", "nested", "published")
 
 
 @pytest.fixture(scope="module")

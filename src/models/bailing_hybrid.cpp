@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ling and Ring 2.0 and 2.5 (Bailing): the block of DeepSeek-V3 under names of its own.
+// Ling and Ring (Bailing): the block of DeepSeek-V3 under names of its own. The class bailing_hybrid (2.5) is what it was
+// compared with; transformers has none for bailing_moe_v2 (2.0), whose router is the same formula.
 #include "models/family.h"
 
 namespace moekit {

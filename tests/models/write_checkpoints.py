@@ -5,7 +5,7 @@
 
 For each family, FOLDER/<family>/<variant>/ holds config.json and safetensors files as save_pretrained writes them
 ("single", "sharded"), re-keyed to stacked experts or to one tensor an expert ("stacked", "split") and as the language
-model of a multimodal checkpoint ("nested"), and FOLDER/<family>/<variant>.block<N>.safetensors
+model of a multimodal checkpoint ("nested") or in the published dialect ("published"), and FOLDER/<family>/<variant>.block<N>.safetensors
 the block's input x [T, H], output y [T, H] and chosen experts ids [T, k] (in the router's order) and weights [T, k].
 """
 
@@ -22,6 +22,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from family_cases import FAMILIES, MODEL_CLASSES, MODEL_TYPES
+from published_layouts import publish
 
 TOKENS = 29
 
@@ -192,6 +193,12 @@ def write_family(family: str, folder: Path, dtype: torch.dtype = torch.float32) 
         if write(folder / "single", folder / variant) == 0:
             shutil.rmtree(folder / variant)
     nest(folder / "single", folder / "nested")
+    config = json.loads((folder / "single" / "config.json").read_text())
+    published = publish(family, config, load_file(folder / "single" / "model.safetensors"))
+    if published is not None:
+        (folder / "published").mkdir(exist_ok=True)
+        (folder / "published" / "config.json").write_text(json.dumps(published[0]))
+        save_file(published[1], folder / "published" / "model.safetensors", metadata={"format": "pt"})
     fields = FAMILIES[family][1]
     blocks = moe_blocks(model)
     if not blocks:
