@@ -82,6 +82,24 @@ def test_bfloat16_block(case, tmp_path):
     assert np.linalg.norm(got - expected) <= 1.6e-2 * np.linalg.norm(expected)
 
 
+def test_bailing_moe_v2_routes_as_the_formula_says(written):
+    """Ling 2.0 has no class in transformers: sigmoid, bias for selection, groups by their two best, top-k, x scale."""
+    folder, _ = written("bailing_hybrid")
+    tensors = load_file(folder / "published" / "model.safetensors")
+    gate, bias = (tensors[f"model.layers.1.mlp.gate.{name}"].astype(np.float64) for name in ("weight", "expert_bias"))
+    x = load_file(folder / "block1.safetensors")["x"]
+    _, routing = moekit.load_layer(folder / "published", 1)(x, return_routing=True)
+    for row, ids, weights in zip(x.astype(np.float64), routing.expert_ids, routing.weights):
+        scores = 1.0 / (1.0 + np.exp(-(gate @ row)))
+        choice = (scores + bias).reshape(4, 3)
+        kept = np.argsort(-np.sort(choice, axis=1)[:, -2:].sum(axis=1))[:2]
+        choice[[group for group in range(4) if group not in kept]] = -np.inf
+        best = np.sort(np.argsort(-choice.ravel())[:3])
+        np.testing.assert_array_equal(np.sort(ids), best)
+        order = np.argsort(ids)
+        np.testing.assert_allclose(np.asarray(weights)[order], 2.5 * scores[best] / scores[best].sum(), rtol=2e-5)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_layers_with_experts_are_those_of_transformers(written, case):
     folder, summary = written(case)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ling and Ring (Bailing): the block of DeepSeek-V3 under names of its own. The class bailing_hybrid (2.5) is what it was
-// compared with; transformers has none for bailing_moe_v2 (2.0), whose router is the same formula.
+// Ling and Ring (Bailing): the block of DeepSeek-V3 under names of its own. It was compared with the class of
+// bailing_hybrid; transformers has none for bailing_moe_v2 (2.0), whose routing was compared with the formula in NumPy.
 #include "models/family.h"
 
 namespace moekit {

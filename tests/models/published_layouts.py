@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dialects of published checkpoints that save_pretrained does not write: the same tensors and fields under their names."""
+"""Dialects of published checkpoints that save_pretrained does not write: the same tensors and fields renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def step3p7(config: dict, tensors: dict) -> tuple[dict, dict]:
         layer, _, rest = name.partition(".mlp.")
         if rest == "experts.gate_up_proj":
             gate, up = tensor.chunk(2, dim=1)
-            out[layer + ".moe.gate_proj.weight"], out[layer + ".moe.up_proj.weight"] = gate.contiguous(), up.contiguous()
+            out[layer + ".moe.gate_proj.weight"] = gate.contiguous()
+            out[layer + ".moe.up_proj.weight"] = up.contiguous()
             continue
         names = {"experts.down_proj": ".moe.down_proj.weight", "gate.weight": ".moe.gate.weight",
                  "gate.e_score_correction_bias": ".moe.router_bias"}
@@ -80,7 +81,8 @@ def kimi_k2(config: dict, tensors: dict) -> tuple[dict, dict]:
 def kimi_linear(config: dict, tensors: dict) -> tuple[dict, dict]:
     config.pop("mlp_layer_types")
     config.pop("n_routed_experts", None)
-    config.update(first_k_dense_replace=1, moe_layer_freq=1, moe_router_activation_func="sigmoid", use_grouped_topk=True)
+    config.update(first_k_dense_replace=1, moe_layer_freq=1, moe_router_activation_func="sigmoid",
+                  use_grouped_topk=True)
     return config, tensors
 
 

@@ -5,8 +5,9 @@
 
 For each family, FOLDER/<family>/<variant>/ holds config.json and safetensors files as save_pretrained writes them
 ("single", "sharded"), re-keyed to stacked experts or to one tensor an expert ("stacked", "split") and as the language
-model of a multimodal checkpoint ("nested") or in the published dialect ("published"), and FOLDER/<family>/<variant>.block<N>.safetensors
-the block's input x [T, H], output y [T, H] and chosen experts ids [T, k] (in the router's order) and weights [T, k].
+model of a multimodal checkpoint ("nested") or in the published dialect ("published"), and
+FOLDER/<family>/block<N>.safetensors the block's input x [T, H], output y [T, H] and chosen experts ids [T, k] (in the
+router's order) and weights [T, k].
 """
 
 from __future__ import annotations
