@@ -96,20 +96,41 @@ const void* contiguous(const ArrayView& array, std::unique_ptr<std::byte[]>& cop
   return copy.get();
 }
 
-TensorRef as_tensor(py::handle object, const std::string& name) {
-  struct Owner {
-    ArrayView array;
-    std::unique_ptr<std::byte[]> copy;
-  };
+namespace {
+
+struct Owner {
+  ArrayView array;
+  std::unique_ptr<std::byte[]> copy;
+};
+
+std::shared_ptr<Owner> own(py::handle object, const std::string& name) {
   // The last reference may go on a thread without the GIL.
   const std::shared_ptr<Owner> owner(new Owner, [](Owner* dead) {
     const py::gil_scoped_acquire gil;
     delete dead;
   });
   borrow(object, name.c_str(), owner->array);
+  return owner;
+}
+
+}  // namespace
+
+TensorRef as_tensor(py::handle object, const std::string& name) {
+  const std::shared_ptr<Owner> owner = own(object, name);
   const void* data = contiguous(owner->array, owner->copy);
   std::vector<std::int64_t> shape(owner->array.shape, owner->array.shape + owner->array.ndim);
   return memory_tensor(name, data, owner->array.dtype, std::move(shape), owner);
+}
+
+MatrixRef as_strided_matrix(py::handle object, const std::string& name) {
+  const std::shared_ptr<Owner> owner = own(object, name);
+  const ArrayView& array = owner->array;
+  if (array.ndim != 2 || array.elements() == 0 || array.strides[0] < 0 || array.strides[1] < 0 || is_contiguous(array))
+    return {};
+  const std::int64_t span = checked_mul(array.shape[0] - 1, array.strides[0], name) +
+                            checked_mul(array.shape[1] - 1, array.strides[1], name) + 1;
+  return {memory_tensor(name, array.data, array.dtype, {span}, owner), 0, array.shape[0], array.shape[1],
+          array.strides[0], array.strides[1]};
 }
 
 }  // namespace moekit::python

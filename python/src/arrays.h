@@ -63,6 +63,10 @@ const void* contiguous(const ArrayView& array, std::unique_ptr<std::byte[]>& cop
 /// A tensor that keeps the array (or its contiguous copy) alive.
 TensorRef as_tensor(py::handle object, const std::string& name);
 
+/// A matrix whose rows or columns lie apart in memory, without a copy; empty when the array is not one (another number
+/// of dimensions, contiguous, negative strides).
+MatrixRef as_strided_matrix(py::handle object, const std::string& name);
+
 /// An uninitialised C-ordered array of the kind of `like`. Unknown DLPack producers get theirs through the from_dlpack
 /// of their namespace, and a NumPy array where they have none: finish() gives it once the data is written.
 class NewArray {

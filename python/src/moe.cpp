@@ -14,7 +14,10 @@
 namespace moekit::python {
 namespace {
 
-using Tensors = std::map<std::string, TensorRef>;
+struct Tensors {
+  std::map<std::string, TensorRef> whole;
+  std::map<std::string, MatrixRef> strided;  // transposed or interleaved sources: read where they lie
+};
 
 /// Checks a parameter of the dense module and answers its memory, which `keep` then holds.
 const void* parameter(const py::object& object, const std::string& name, const std::vector<std::int64_t>& shape,
@@ -70,12 +73,16 @@ MatrixRef take(Tensors& tensors, std::map<std::string, bool>& used, const std::s
     return matrix_of(matrix);
   };
   const std::string own = prefix + "." + std::to_string(index) + "." + part, stacked = prefix + "." + part;
-  if (const auto found = tensors.find(own); found != tensors.end()) {
+  if (const auto found = tensors.strided.find(own); found != tensors.strided.end()) {
+    used[own] = true;
+    return found->second;
+  }
+  if (const auto found = tensors.whole.find(own); found != tensors.whole.end()) {
     used[own] = true;
     return bias ? row(found->second) : matrix_of(found->second);
   }
-  const auto found = tensors.find(stacked);
-  if (found == tensors.end()) return {};
+  const auto found = tensors.whole.find(stacked);
+  if (found == tensors.whole.end()) return {};
   used[stacked] = true;
   if (!bias) return stacked_matrix(found->second, index);
   const MatrixRef all = matrix_of(found->second);
@@ -102,13 +109,19 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
   Tensors tensors;
   for (const auto& [key, value] : arrays) {
     const auto name = py::cast<std::string>(key);
-    tensors.emplace(name, as_tensor(value, name));
+    const std::string part = name.substr(name.rfind('.') + 1);  // of one expert, or stacked: those have 3 dimensions
+    const bool projection = part == "gate" || part == "up" || part == "down";
+    if (MatrixRef matrix = projection ? as_strided_matrix(value, name) : MatrixRef{}) {
+      tensors.strided.emplace(name, std::move(matrix));
+    } else {
+      tensors.whole.emplace(name, as_tensor(value, name));
+    }
   }
   std::map<std::string, bool> used;
   const auto single = [&](const char* name) {
     used[name] = true;
-    const auto found = tensors.find(name);
-    return found == tensors.end() ? TensorRef{} : found->second;
+    const auto found = tensors.whole.find(name);
+    return found == tensors.whole.end() ? TensorRef{} : found->second;
   };
   BlockTensors block;
   block.router = {single("router.weight"),           single("router.bias"),
@@ -119,9 +132,13 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
   TensorRef gate = single("shared_gate");
   if (gate && gate.shape.size() == 1) gate.shape.insert(gate.shape.begin(), 1);
   if (gate) block.shared_gate = matrix_of(gate);
-  for (const auto& entry : tensors)
-    if (used.count(entry.first) == 0)
-      throw CheckpointError("[tensors] '" + entry.first + "' is not a tensor of this block");
+  const auto check_used = [&](const auto& map) {
+    for (const auto& entry : map)
+      if (used.count(entry.first) == 0)
+        throw CheckpointError("[tensors] '" + entry.first + "' is not a tensor of this block");
+  };
+  check_used(tensors.whole);
+  check_used(tensors.strided);
   const ReleaseGil released;
   return std::make_shared<MoeLayer>(config, block, options);
 }
