@@ -90,7 +90,8 @@ def test_demo_without_torch():
 
 @pytest.mark.parametrize("arguments, code, message", [
     ((), 2, "usage"), (("fly",), 2, "invalid choice"), (("inspect",), 2, "path"),
-    (("inspect", "/no/such/folder"), 3, "No such file"), (("verify", "/no/such/folder"), 3, "No such file"),
+    (("inspect", "/no/such/folder"), 3, "/no/such/folder: No such file"),
+    (("verify", "/no/such/folder"), 3, "/no/such/folder: No such file"),
     (("demo", "--model", "nobody"), 3, "qwen3_moe_bytes"), (("demo", "-n", "0"), 3, "--bytes"),
 ])
 def test_errors_and_exit_codes(arguments, code, message):

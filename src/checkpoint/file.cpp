@@ -126,6 +126,9 @@ std::string file_in_folder(const std::string& folder, const std::string& name) {
 }
 
 std::string checkpoint_folder(const std::string& path) {
+  std::error_code missing;  // else the folder above would be blamed
+  if (fs::symlink_status(path, missing).type() == fs::file_type::not_found)
+    checkpoint_error("open checkpoint", path, "No such file or directory");
   std::error_code error;
   if (fs::is_directory(path, error)) return path;
   const std::string parent = fs::path(path).parent_path().string();
