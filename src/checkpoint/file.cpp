@@ -126,8 +126,9 @@ std::string file_in_folder(const std::string& folder, const std::string& name) {
 }
 
 std::string checkpoint_folder(const std::string& path) {
-  std::error_code missing;  // else the folder above would be blamed
-  if (fs::symlink_status(path, missing).type() == fs::file_type::not_found)
+  // Said here, else the folder above would be blamed. A NUL byte in the path is left to the opening of the file.
+  std::error_code missing;
+  if (path.find('\0') == std::string::npos && fs::symlink_status(path, missing).type() == fs::file_type::not_found)
     checkpoint_error("open checkpoint", path, "No such file or directory");
   std::error_code error;
   if (fs::is_directory(path, error)) return path;
