@@ -111,7 +111,8 @@ def test_exit_while_another_thread_computes():
 
 def test_ctrl_c_ends_a_loop_of_calls():
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent("""
-        import numpy as np, moekit
+        import signal, numpy as np, moekit
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit it ignored
         moe, x = moekit.MoE(8, 256, 256), np.ones((128, 256), np.float32)
         y = moe(x)
         print("ready", flush=True)

@@ -18,15 +18,15 @@ from ..layer import MoeLayer
 from . import _calls, _conditions, _moved
 from ._layout import Layout
 
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
-_ROUTER = re.compile(r"(?:gate|router)(?:\.gate)?\.(weight|bias)")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|blocks)\.(\d+)\.(?!.*att)")
+_ROUTER = re.compile(r"(?:gate|router)(?:\.(?:gate|wg))?\.(weight|bias)")
 _SELECTION_BIAS = re.compile(r"(?:.*\.)?(?:e_score_correction_bias|expert_bias)")
-_SHARED = re.compile(r"(shared_experts?)\.(gate|up|down)_proj\.weight")
+_SHARED = re.compile(r"(shared_experts?|shared_mlp)\.(gate|up|down)_proj\.weight")
 _SHARED_GATE = "shared_expert_gate.weight"
 
 
 def find_blocks(model: nn.Module) -> dict[int, tuple[str, nn.Module]]:
-    """Layer index -> (name, block) of every module that holds `experts` beside a router."""
+    """Layer index -> (name, block) of every module outside attention that holds `experts` beside a router."""
     blocks: dict[int, tuple[str, nn.Module]] = {}
     for name, module in model.named_modules():
         found = _LAYER.search(name + ".")
@@ -53,8 +53,6 @@ class Parts:
 def _gather(block: nn.Module, name: str):
     """(tensors for `MoeLayer.from_arrays`, slots that move, Parts). Every tensor of the block is accounted for."""
     experts = block.experts
-    if not hasattr(experts, "is_concatenated"):
-        raise CheckpointError(f"[replace_moe] {name}.experts is a {type(experts).__name__}: its layout is not known")
     layout = Layout.of(experts)
     count, _, _ = layout.sizes(experts._parameters)
     tensors, slots = {}, {part: _moved.Slot(experts, part) for part in layout.names}
@@ -84,7 +82,7 @@ def _silent(_self, hidden_states, *_args, **_kwargs):
 
 
 def _silenced(block: nn.Module) -> list[nn.Module]:
-    return [child for name, child in block._modules.items() if re.fullmatch(r"experts|shared_experts?", name)]
+    return [child for name, child in block._modules.items() if re.fullmatch(r"experts|shared_experts?|shared_mlp", name)]
 
 
 def _own_forward(block: nn.Module, *args, **kwargs):
@@ -132,6 +130,8 @@ def _pack(block: nn.Module) -> _moved.Moved:
         parameters = {key: slot.owner._parameters[slot.name] for key, slot in slots.items()}
         if reason := _conditions.why_not_parameters(parameters):
             raise CheckpointError(f"[replace_moe] {name}: {reason}")
+        if not any(key.startswith("shared.") for key in tensors):
+            config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
         layer = MoeLayer.from_arrays(config, tensors)
         moved = _moved.Moved(layer, slots, parts)
         for child in _silenced(block):

@@ -7,7 +7,7 @@ import inspect
 import torch
 from torch import nn
 
-from .. import UnsupportedError
+from .. import CheckpointError, UnsupportedError
 from ..layer import MoeLayer
 from . import _activation, _calls, _conditions, _moved
 from ._layout import Layout
@@ -34,7 +34,10 @@ def pack_experts(experts: nn.Module, top_k: int) -> _moved.Moved:
         activation = _activation.recognise(experts)
         if activation is None:
             raise Declined(f"the activation of {type(experts).__name__} is not one of moekit's")
-        count, hidden, inner = layout.sizes(parameters)
+        try:
+            count, hidden, inner = layout.sizes(parameters)
+        except CheckpointError as error:
+            raise Declined(str(error)) from error
         config = {"router": {"source": "external", "num_experts": count, "top_k": min(top_k, count)},
                   "expert": {"input": hidden, "intermediate": inner, "output": hidden, "up_bias": layout.bias,
                              "down_bias": layout.bias, **activation}}

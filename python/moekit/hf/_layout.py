@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from .. import CheckpointError
+
 
 class Layout(NamedTuple):
     """Of a module under transformers' `use_experts_implementation`: stacked parameters [E, ...].
@@ -21,7 +23,17 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, experts) -> "Layout":
-        return cls(experts.has_gate, experts.has_bias, experts.is_transposed, experts.is_concatenated)
+        """Of a module: what the hook's decorator says, or else what names and shapes of its parameters say. Raises
+        CheckpointError when there is no down_proj beside gate_up_proj or up_proj."""
+        if hasattr(experts, "is_concatenated"):
+            return cls(experts.has_gate, experts.has_bias, experts.is_transposed, experts.is_concatenated)
+        parameters = experts._parameters
+        gated = "gate_up_proj" in parameters
+        up, down = (parameters.get(name) for name in ("gate_up_proj" if gated else "up_proj", "down_proj"))
+        if up is None or down is None or up.ndim != 3 or down.ndim != 3:
+            raise CheckpointError(f"[moekit.hf] {type(experts).__name__} has parameters {sorted(parameters)}, expected "
+                                  "stacked gate_up_proj or up_proj, and down_proj")
+        return cls(gated, "down_proj_bias" in parameters, up.shape[1] == down.shape[2] != down.shape[1], True)
 
     @property
     def up(self) -> str:
@@ -34,7 +46,7 @@ class Layout(NamedTuple):
         return names + [name + "_bias" for name in names] if self.bias else names
 
     def sizes(self, parameters: dict) -> tuple[int, int, int]:
-        """(E, H, I). Raises ValueError when the shapes do not fit together."""
+        """(E, H, I). Raises CheckpointError when the shapes do not fit together."""
         shapes = {name: tuple(parameters[name].shape) for name in self.names}
         up, down = shapes[self.up], shapes["down_proj"]
         if len(up) == 3 and len(down) == 3:
@@ -44,7 +56,7 @@ class Layout(NamedTuple):
                         "down_proj": down, self.up + "_bias": (count, width), "down_proj_bias": (count, hidden)}
             if all(expected[name] == shape for name, shape in shapes.items()):
                 return count, hidden, inner
-        raise ValueError(f"[moekit.hf] parameters of the experts have shapes {shapes}")
+        raise CheckpointError(f"[moekit.hf] parameters of the experts have shapes {shapes}")
 
     def expert(self, parameters: dict, index: int) -> dict:
         """Views of one expert's parts, named as in `MoeLayer.from_arrays`: gate, up [I, H], down [H, I] and biases;
