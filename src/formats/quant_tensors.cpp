@@ -99,9 +99,7 @@ void check_zeros(const QuantTensors& t) {
   check_present(t, t.zeros, "zero points");
   switch (t.packing) {
     case Packing::kBytes:
-    case Packing::kNibbles:
-      check_dtype(t.zeros, {DType::kInt8});
-      return check_shape(t.zeros, t, {t.rows, groups});
+    case Packing::kNibbles: check_dtype(t.zeros, {DType::kInt8}); return check_shape(t.zeros, t, {t.rows, groups});
     case Packing::kWordsAlongK:
       check_dtype(t.zeros, {DType::kInt32});
       return check_shape(t.zeros, t, {ceil_div(t.rows, slots), groups});
@@ -127,6 +125,19 @@ void validate(const QuantTensors& t) {
   check_dtype(t.column_groups, {DType::kInt32, DType::kInt64});
   if (t.column_groups.shape != Shape{t.cols})
     fail(t.column_groups, "shape " + text(t.column_groups.shape) + ", expected " + text({t.cols}));
+}
+
+double stored_bytes(const MatrixRef& matrix) {
+  const auto bytes = [](const TensorRef& tensor) {
+    return tensor ? static_cast<double>(tensor.elements()) * static_cast<double>(dtype_size(tensor.dtype)) : 0.0;
+  };
+  if (!matrix) return 0.0;
+  const auto rows = static_cast<double>(matrix.rows);
+  if (matrix.quant == nullptr)
+    return rows * static_cast<double>(matrix.cols) * static_cast<double>(dtype_size(matrix.tensor.dtype));
+  const QuantTensors& t = *matrix.quant;
+  const double all = bytes(t.codes) + bytes(t.scales) + bytes(t.zeros) + bytes(t.row_scales);
+  return all * rows / (static_cast<double>(t.rows) * static_cast<double>(t.count)) + bytes(t.column_groups);
 }
 
 MatrixRef quantised_matrix(std::shared_ptr<const QuantTensors> tensors, std::int64_t index) {
