@@ -29,6 +29,8 @@ class Accounting {
   /// Takes the first of `names` that exists, whatever its shape and dtype: a part of a quantised matrix, which is
   /// checked with its other parts. Throws CheckpointError naming the tensor and the nearest key; `why` says what it is.
   const TensorRef& take_any(const std::vector<std::string>& names, std::string_view why);
+  /// Counts a tensor that peek answered as taken.
+  void mark(const TensorRef& tensor) { taken_.insert(tensor.name); }
   /// Takes a tensor, if it exists, that inference does not use; `what` it is goes into unused().
   void leave(const std::string& name, std::string_view what);
   /// "48 activation scales (input_scale)" for what was left.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "models/quantised_projection.h"
+#include "models/stacked_scales.h"
 
 namespace moekit {
 namespace {
@@ -27,15 +28,21 @@ const ProjectionNames& names_in_use(const Family& family, const std::string& pre
 
 /// A [rows, cols] matrix, plain or quantised.
 MatrixRef take_matrix(const std::string& name, std::int64_t rows, std::int64_t cols, const char* why,
-                      const Quantisation& quantisation, Accounting& tensors) {
-  if (auto quantised = take_quantised(quantisation, {name, 0, rows, cols, 1, why}, tensors))
+                      const Quantisation& quantisation, Accounting& tensors, TensorRef scales = {}) {
+  if (auto quantised = take_quantised(quantisation, {name, 0, rows, cols, 1, why, std::move(scales)}, tensors))
     return quantised_matrix(std::move(quantised));
   return matrix_of(tensors.take(name, {rows, cols}, why));
 }
 
+/// Scales of one expert that lie elsewhere; empty: beside its weights.
+struct ExpertScales {
+  TensorRef gate, up, down;
+};
+
 /// gate.weight, up.weight, down.weight (and .bias) below `prefix`.
 ExpertTensors take_one(const Family& family, const ExpertConfig& config, const std::string& prefix, const char* why_up,
-                       const char* why_down, const Quantisation& quantisation, Accounting& tensors) {
+                       const char* why_down, const ExpertScales& scales, const Quantisation& quantisation,
+                       Accounting& tensors) {
   const ProjectionNames& used = names_in_use(family, prefix, tensors);
   const auto names = [&](const char* ProjectionNames::*projection, const char* suffix) {
     return std::vector<std::string>{prefix + used.*projection + suffix};
@@ -43,9 +50,11 @@ ExpertTensors take_one(const Family& family, const ExpertConfig& config, const s
   const std::int64_t hidden = config.input, inner = config.intermediate;
   ExpertTensors expert;
   if (is_gated(config.act))
-    expert.gate = take_matrix(prefix + used.gate + ".weight", inner, hidden, why_up, quantisation, tensors);
-  expert.up = take_matrix(prefix + used.up + ".weight", inner, hidden, why_up, quantisation, tensors);
-  expert.down = take_matrix(prefix + used.down + ".weight", hidden, inner, why_down, quantisation, tensors);
+    expert.gate =
+        take_matrix(prefix + used.gate + ".weight", inner, hidden, why_up, quantisation, tensors, scales.gate);
+  expert.up = take_matrix(prefix + used.up + ".weight", inner, hidden, why_up, quantisation, tensors, scales.up);
+  expert.down =
+      take_matrix(prefix + used.down + ".weight", hidden, inner, why_down, quantisation, tensors, scales.down);
   if (config.up_bias) {
     if (is_gated(config.act))
       expert.gate_bias = bias_of(tensors.take(names(&ProjectionNames::gate, ".bias"), {inner}, why_up), 0, 0, inner, 1);
@@ -67,10 +76,13 @@ std::vector<ExpertTensors> take_each(const Family& family, const BlockConfig& co
   const std::string says = "config.json says " + std::to_string(config.router.num_experts) + " experts of ";
   const std::string why_up = says + "[intermediate size, hidden size]";
   const std::string why_down = says + "[hidden size, intermediate size]";
+  const std::int64_t halves = is_gated(config.expert.act) ? 2 : 1;
+  const StackedScales scales(family, config.router.num_experts, halves, tensors);
   std::vector<ExpertTensors> experts;
   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
     experts.push_back(take_one(family, config.expert, prefix + std::to_string(e) + ".", why_up.c_str(),
-                               why_down.c_str(), quantisation, tensors));
+                               why_down.c_str(), {scales.up_part(e, 0), scales.up_part(e, halves - 1), scales.down(e)},
+                               quantisation, tensors));
   return experts;
 }
 
@@ -119,7 +131,7 @@ std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& 
       return {expert};
     }
   return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of config.json",
-                   "hidden size, shared intermediate size of config.json", quantisation, tensors)};
+                   "hidden size, shared intermediate size of config.json", {}, quantisation, tensors)};
 }
 
 }  // namespace moekit

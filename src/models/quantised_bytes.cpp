@@ -62,9 +62,12 @@ TensorRef reshaped(TensorRef tensor, std::vector<std::int64_t> shape) {
 QuantTensors take_bytes(const Quantisation& published, const Projection& projection, const std::string& codes,
                         Accounting& tensors) {
   const TensorRef& weight = tensors.take_any({codes}, "codes");
-  const TensorRef& scales = tensors.take_any({projection.weight + "_scale_inv", projection.weight + "_scale",
-                                              projection.beside() + "scale", projection.beside() + "qscale_weight"},
-                                             "scales of " + in_quotes(weight.name));
+  const TensorRef scales =
+      projection.scales ? projection.scales
+                        : tensors.take_any({projection.weight + "_scale_inv", projection.weight + "_scale",
+                                            projection.beside() + "scale", projection.beside() + "qscale_weight"},
+                                           "scales of " + in_quotes(weight.name));
+  tensors.mark(scales);
   const bool fp8 = weight.dtype == DType::kFloat8E4M3;
   const bool exponents = scales.dtype == DType::kUInt8 || scales.dtype == DType::kFloat8E8M0;
   if (!exponents && scales.dtype != DType::kFloat32 && scales.dtype != DType::kBFloat16 &&

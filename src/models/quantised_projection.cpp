@@ -96,7 +96,7 @@ std::string sizes_text(const Projection& projection) {
 }
 
 bool has_projection(const std::string& weight, const Accounting& tensors) {
-  const Projection named{weight, 0, 0, 0, 1, ""};
+  const Projection named{weight};
   return !tensors.find({weight, weight + "_packed", weight + "_blocks", named.beside() + "qweight"}).empty();
 }
 

@@ -18,6 +18,7 @@ struct Projection {
   std::int64_t rows = 0, cols = 0;
   std::int64_t halves = 1;  // matrices that were put below each other to make the rows: 2 for gate and up
   const char* why = "";     // where the sizes come from
+  TensorRef scales = {};    // where they do not lie beside the weight
 
   /// Beginning of the names of tensors beside it: "experts.3.gate_proj.", "experts.gate_up_proj_".
   std::string beside() const;
