@@ -52,8 +52,8 @@ SCALE = {"deepseek_v3": 2.5, "kimi_k2": 2.827, "deepseek_v4": 1.5}
 
 
 def config_of(family: str, sizes: Sizes) -> dict:
-    return dict(model_type=family, hidden_size=sizes.hidden, moe_intermediate_size=sizes.inner,
-                intermediate_size=sizes.inner, num_hidden_layers=1, vocab_size=8, num_experts_per_tok=sizes.top_k,
+    inner = "intermediate_size" if family == "minimax_m2" else "moe_intermediate_size"
+    return dict(model_type=family, hidden_size=sizes.hidden, **{inner: sizes.inner}, num_hidden_layers=1, vocab_size=8, num_experts_per_tok=sizes.top_k,
                 hidden_act="silu", **{"num_experts" if family == "qwen3_moe" else
                                       "num_local_experts" if family == "minimax_m2" else "n_routed_experts":
                                       sizes.experts},
