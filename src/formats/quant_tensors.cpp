@@ -32,16 +32,17 @@ void check_dtype(const TensorRef& tensor, std::initializer_list<DType> allowed) 
 
 // `shape`, with a leading extent for a stack of matrices; trailing extents of 1 may be absent.
 void check_shape(const TensorRef& tensor, const QuantTensors& of, Shape shape) {
+  const Shape expected = shape;
   Shape stacked = shape;
   stacked.insert(stacked.begin(), of.count);
-  Shape seen = tensor.shape;
+  const Shape whole = stacked, &seen = tensor.shape;
   if (seen == stacked || (of.count == 1 && seen == shape)) return;
   if (shape.back() == 1) {
     shape.pop_back();
     stacked.pop_back();
     if (seen == stacked || (of.count == 1 && (seen == shape || (shape == Shape{1} && seen.empty())))) return;
   }
-  fail(tensor, "shape " + text(seen) + ", expected " + text(of.count == 1 ? shape : stacked) + " for " +
+  fail(tensor, "shape " + text(seen) + ", expected " + text(of.count == 1 ? expected : whole) + " for " +
                    std::to_string(of.rows) + " x " + std::to_string(of.cols) + " weights in " + describe(of.format));
 }
 

@@ -14,6 +14,7 @@ struct Parts {
   std::int64_t count, halves, rows;  // matrices of the stack, of which each has `halves`, of `rows` rows
   ScaleGrid grid;
   ScaleBlock block;
+  bool may_be_one = true;  // a single scale may be that of the tensor
   bool one_scale = false;
 };
 
@@ -23,24 +24,25 @@ bool fit_grid(const Quantisation& published, std::int64_t cols, bool exponents, 
     parts.block = *block;
     return true;
   }
-  parts.one_scale = parts.grid.rows == 1 && parts.grid.cols == 1;
+  parts.one_scale = parts.may_be_one && parts.grid.rows == 1 && parts.grid.cols == 1;
   return parts.one_scale;
 }
 
 Parts read_grid(const Quantisation& published, const Projection& projection, const TensorRef& scales, bool exponents,
                 const Accounting& tensors) {
   const std::int64_t count = std::max<std::int64_t>(projection.count, 1);
+  // Where blocks are published, a grid of [1, 1] is one that was cut, not the scale of a tensor.
+  const std::size_t extents = scales.shape.size() - (projection.count > 0 && !scales.shape.empty() ? 1 : 0);
+  const bool may_be_one = published.blocks.empty() || extents < 2;
   if (const auto grid = grid_of_shape(scales.shape, projection.count)) {
     // Halves were matrices with grids of their own before they were put below each other.
     if (projection.halves > 1 && grid->rows % projection.halves == 0) {
-      Parts parts = {count,
-                     projection.halves,
-                     projection.rows / projection.halves,
-                     {grid->rows / projection.halves, grid->cols},
-                     {}};
+      Parts parts = {
+          count, projection.halves, projection.rows / projection.halves, {grid->rows / projection.halves, grid->cols},
+          {},    may_be_one};
       if (fit_grid(published, projection.cols, exponents, parts)) return parts;
     }
-    Parts parts = {count, 1, projection.rows, *grid, {}};
+    Parts parts = {count, 1, projection.rows, *grid, {}, may_be_one};
     if (fit_grid(published, projection.cols, exponents, parts)) return parts;
   }
   std::string sizes;
