@@ -40,7 +40,7 @@ QuantTensors take_fp4(const Quantisation&, const Projection& projection, const s
   if (scales.dtype != DType::kFloat8E4M3) return t;
   t.format = weight_format("nvfp4");
   const std::string divisor = projection.weight + "_global_scale";
-  if (tensors.peek(divisor) != nullptr) t.format.row_scale = RowScale::kDivides;
+  if (codes == projection.weight + "_packed") t.format.row_scale = RowScale::kDivides;
   t.row_scales = tensors.take_any({t.format.row_scale == RowScale::kDivides ? divisor : projection.weight + "_scale_2"},
                                   "tensor's scale of " + in_quotes(weight.name));
   return t;

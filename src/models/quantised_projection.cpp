@@ -54,6 +54,9 @@ void refuse_missing_codes(const Projection& projection, Accounting& tensors) {
   if (has(weight + "_shape") || has(weight + "_global_scale"))
     tensors.take_any({weight + "_packed"}, "codes, beside its scales");
   if (has(weight + "_scales")) tensors.take_any({weight + "_blocks"}, "codes, beside its scales");
+  if (const TensorRef* scale = tensors.peek(weight + "_scale"))
+    tensors.fail("no tensor " + in_quotes(tensors.prefix() + weight) + " or " +
+                 in_quotes(tensors.prefix() + weight + "_packed") + ", beside its scales " + in_quotes(scale->name));
 }
 
 /// Tensors of schemes that also quantise activations or the cache, which is not done here.

@@ -36,7 +36,7 @@ std::optional<ScaleBlock> block_of_grid(std::int64_t rows, std::int64_t cols, co
     if (fits(rows, cols, grid, block)) return block;
   const bool a_row_each = grid.rows == rows;
   if (a_row_each && exponents && covers(cols, kMxGroup, grid.cols)) return ScaleBlock{1, kMxGroup};
-  if (a_row_each && grid.cols == 1) return ScaleBlock{1, 0};
+  if (a_row_each && grid.cols == 1 && !exponents) return ScaleBlock{1, 0};
   if (a_row_each)
     for (const std::int64_t group : published.groups)
       if (covers(cols, group, grid.cols)) return ScaleBlock{1, group};

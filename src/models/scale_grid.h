@@ -19,10 +19,10 @@ struct ScaleGrid {
 /// [rows] are grids of one column, [R, 1, C, 1] is [R, C]. Nothing when the shape is none of these.
 std::optional<ScaleGrid> grid_of_shape(const std::vector<std::int64_t>& shape, std::int64_t count);
 
-/// The block that a grid over [rows, cols] 8 bit weights means: a published size that fits it, or a scale a row; 1 x 32
-/// for exponents (MX formats). Where nothing is published, or exponents are in blocks: 128 x 128, or another power of
-/// two that fits. Nothing when none does. A single scale for more than one row is not a block: it fits a published
-/// block at least as large as the matrix, or nothing.
+/// The block that a grid over [rows, cols] 8 bit weights means: a published size that fits it, or a scale a row, or,
+/// for exponents (MX formats), 1 x 32. Where nothing is published, or exponents are in blocks: 128 x 128, or another
+/// power of two that fits. Nothing when none does. A single scale for more than one row is not a block: it fits a
+/// published block at least as large as the matrix, or nothing.
 std::optional<ScaleBlock> block_of_grid(std::int64_t rows, std::int64_t cols, const ScaleGrid& grid,
                                         const Quantisation& published, bool exponents);
 
