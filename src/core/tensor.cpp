@@ -60,6 +60,7 @@ std::string_view TensorRef::type_name() const noexcept {
 
 MatrixView MatrixRef::read(ByteScratch& scratch) const {
   expect_plain(tensor, "read");
+  if (quant != nullptr) throw CheckpointError("[matrix] " + tensor.name + ": quantised, expected plain elements");
   const std::int64_t size = static_cast<std::int64_t>(dtype_size(tensor.dtype));
   if (rows == 0 || cols == 0) return {nullptr, tensor.dtype, rows, cols, row_stride, col_stride};
   // Strides of the sources are never negative, so the last element is the farthest.
