@@ -2,11 +2,16 @@
 // Layers and facts from checkpoint folders.
 #include "moekit/checkpoint.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <set>
+
 #include "bindings.h"
+#include "formats/read.h"
 #include "gil.h"
 #include "moekit/model.h"
+#include "moekit/quantised.h"
 
 namespace moekit::python {
 namespace {
@@ -20,14 +25,43 @@ py::dict inspect(const std::string& path) {
   return out;
 }
 
-/// Name -> (dtype, shape) of every tensor.
+/// Name -> (type, shape, bytes) of every tensor.
 py::dict tensors_of(const std::string& path) {
   const Checkpoint checkpoint = Checkpoint::open(path);
   py::dict out;
   for (const auto& [name, tensor] : checkpoint.tensors())
-    out[py::str(name)] = py::make_tuple(std::string(dtype_name(tensor.dtype)), tensor.shape,
-                                        dtype_size(tensor.dtype) * static_cast<std::size_t>(tensor.elements()));
+    out[py::str(name)] = py::make_tuple(std::string(tensor.type_name()), tensor.shape, tensor.bytes());
   return out;
+}
+
+/// All elements of a tensor as float32, of whatever type it is in the file.
+py::array_t<float> read_tensor(const std::string& path, const std::string& name) {
+  const TensorRef tensor = Checkpoint::open(path).tensor(name);
+  std::vector<float> values;
+  {
+    const ReleaseGil released;
+    values = read_float32(decoded(tensor));
+  }
+  return py::array_t<float>(tensor.shape, values.data());
+}
+
+/// Bytes of a matrix as it lies in the file.
+std::size_t matrix_bytes(const MatrixRef& matrix) {
+  const auto elements = static_cast<std::size_t>(matrix.rows * matrix.cols);
+  if (matrix.tensor.encoding != Encoding::kPlain) {
+    const EncodingInfo& info = encoding_info(matrix.tensor.encoding);
+    return elements / static_cast<std::size_t>(info.block) * info.bytes;
+  }
+  if (matrix.quant != nullptr)
+    return static_cast<std::size_t>(static_cast<double>(elements) * bits_per_weight(matrix.quant->format, matrix.cols) /
+                                    8.0);
+  return elements * dtype_size(matrix.tensor.dtype);
+}
+
+/// "Q4_K", "bfloat16", or what a matrix's codes and scales are called.
+std::string_view matrix_type(const MatrixRef& matrix) {
+  const bool named = matrix.quant == nullptr || matrix.tensor.encoding != Encoding::kPlain;
+  return named ? matrix.tensor.type_name() : matrix.quant->format.name;
 }
 
 /// Bytes of the matrices of one routed expert, and of all of them with the shared ones, as they lie in the file.
@@ -37,7 +71,7 @@ py::dict block_bytes(const std::string& path, std::int64_t layer) {
     std::size_t sum = 0;
     for (const MatrixRef* part :
          {&expert.gate, &expert.up, &expert.down, &expert.gate_bias, &expert.up_bias, &expert.down_bias})
-      if (*part) sum += static_cast<std::size_t>(part->rows * part->cols) * dtype_size(part->tensor.dtype);
+      if (*part) sum += matrix_bytes(*part);
     return sum;
   };
   std::size_t routed = 0, shared = 0;
@@ -47,8 +81,13 @@ py::dict block_bytes(const std::string& path, std::int64_t layer) {
   out["expert"] = block.tensors.experts.empty() ? 0 : bytes(block.tensors.experts.front());
   out["routed"] = routed;
   out["shared"] = shared;
-  const TensorRef& down = block.tensors.experts.front().down.tensor;
-  out["dtype"] = std::string(dtype_name(down.dtype));
+  const ExpertTensors& first = block.tensors.experts.front();
+  std::set<std::string_view> types;
+  for (const MatrixRef* part : {&first.gate, &first.up, &first.down})
+    if (*part) types.insert(matrix_type(*part));
+  std::string names;
+  for (const std::string_view type : types) names += (names.empty() ? "" : ", ") + std::string(type);
+  out["dtype"] = names;
   return out;
 }
 
@@ -66,6 +105,7 @@ void bind_checkpoint(py::module_& module) {
              [](const std::string& path, std::int64_t layer) { return config_to_dict(block_config(path, layer)); });
   module.def("block_bytes", &block_bytes);
   module.def("tensors", &tensors_of);
+  module.def("read_tensor", &read_tensor);
   module.def("model_families", [] {
     py::list names;
     for (const std::string_view name : model_families()) names.append(std::string(name));

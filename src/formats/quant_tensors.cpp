@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "formats/ggml/blocks.h"
 #include "moekit/error.h"
 #include "moekit/quantised.h"
 
@@ -74,7 +75,12 @@ void check_codes(const QuantTensors& t) {
       check_dtype(t.codes, {DType::kInt32});
       if (t.rows % 8 != 0) fail(t.codes, std::to_string(t.rows) + " output columns, expected a multiple of 8");
       return check_shape(t.codes, t, {t.cols, t.rows / 8});
-    case Packing::kGgml: return;
+    case Packing::kGgml: {
+      const GgmlRule* rule = ggml_rule(t.codes.encoding);
+      if (rule == nullptr || rule->format != t.format)
+        fail(t.codes, "blocks of " + std::string(t.codes.type_name()) + ", expected those of " + describe(t.format));
+      return check_shape(t.codes, t, {t.rows, t.cols});
+    }
   }
 }
 
@@ -99,9 +105,7 @@ void check_zeros(const QuantTensors& t) {
   check_present(t, t.zeros, "zero points");
   switch (t.packing) {
     case Packing::kBytes:
-    case Packing::kNibbles:
-      check_dtype(t.zeros, {DType::kInt8});
-      return check_shape(t.zeros, t, {t.rows, groups});
+    case Packing::kNibbles: check_dtype(t.zeros, {DType::kInt8}); return check_shape(t.zeros, t, {t.rows, groups});
     case Packing::kWordsAlongK:
       check_dtype(t.zeros, {DType::kInt32});
       return check_shape(t.zeros, t, {ceil_div(t.rows, slots), groups});

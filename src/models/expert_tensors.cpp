@@ -2,8 +2,10 @@
 #include "models/expert_tensors.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "checkpoint/text.h"
+#include "moekit/quantised.h"
 
 namespace moekit {
 namespace {
@@ -13,6 +15,22 @@ MatrixRef bias_of(const TensorRef& tensor, std::int64_t row, std::int64_t first,
                   std::int64_t step) {
   return {tensor, row * tensor.shape.back() + first, 1, count, tensor.shape.back(), step};
 }
+
+/// The matrices of a tensor [N, K] or [E, N, K], whether its elements are plain or in blocks.
+class Matrices {
+ public:
+  explicit Matrices(const TensorRef& tensor) : tensor_(tensor) {
+    if (tensor.encoding != Encoding::kPlain) blocks_ = ggml_tensors(tensor);
+  }
+  MatrixRef at(std::int64_t index, bool transposed = false) const {
+    return blocks_ ? quantised_matrix(blocks_, index) : stacked_matrix(tensor_, index, transposed);
+  }
+  MatrixRef only() const { return blocks_ ? quantised_matrix(blocks_) : matrix_of(tensor_); }
+
+ private:
+  const TensorRef& tensor_;
+  std::shared_ptr<const QuantTensors> blocks_;
+};
 
 /// The names under which most projections are found below `prefix`, so that a missing one is told by the right name.
 const ProjectionNames& names_in_use(const Family& family, const std::string& prefix, const Accounting& tensors) {
@@ -41,9 +59,9 @@ ExpertTensors take_one(const Family& family, const ExpertConfig& config, const s
   const std::int64_t hidden = config.input, inner = config.intermediate;
   ExpertTensors expert;
   if (is_gated(config.act))
-    expert.gate = matrix_of(tensors.take(names(&ProjectionNames::gate, ".weight"), {inner, hidden}, why_up));
-  expert.up = matrix_of(tensors.take(names(&ProjectionNames::up, ".weight"), {inner, hidden}, why_up));
-  expert.down = matrix_of(tensors.take(names(&ProjectionNames::down, ".weight"), {hidden, inner}, why_down));
+    expert.gate = Matrices(tensors.take(names(&ProjectionNames::gate, ".weight"), {inner, hidden}, why_up)).only();
+  expert.up = Matrices(tensors.take(names(&ProjectionNames::up, ".weight"), {inner, hidden}, why_up)).only();
+  expert.down = Matrices(tensors.take(names(&ProjectionNames::down, ".weight"), {hidden, inner}, why_down)).only();
   if (config.up_bias) {
     if (is_gated(config.act))
       expert.gate_bias = bias_of(tensors.take(names(&ProjectionNames::gate, ".bias"), {inner}, why_up), 0, 0, inner, 1);
@@ -94,13 +112,14 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
 
   const std::int64_t step = gated && family.interleaved ? 2 : 1;
   const std::int64_t up_first = !gated ? 0 : family.interleaved ? 1 : inner;
+  const Matrices ups(up), downs(down);
   std::vector<ExpertTensors> experts;
   for (std::int64_t e = 0; e < count; ++e) {
     ExpertTensors expert;
-    const MatrixRef both = stacked_matrix(up, e, transposed);
+    const MatrixRef both = ups.at(e, transposed);
     if (gated) expert.gate = row_slice(both, 0, inner, step);
     expert.up = row_slice(both, up_first, inner, step);
-    expert.down = stacked_matrix(down, e, transposed);
+    expert.down = downs.at(e, transposed);
     if (up_bias) {
       if (gated) expert.gate_bias = bias_of(up_bias, e, 0, inner, step);
       expert.up_bias = bias_of(up_bias, e, up_first, inner, step);
@@ -111,28 +130,57 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
   return experts;
 }
 
-std::vector<ExpertTensors> take_separate(const BlockConfig& config, const SeparateNames& names, Accounting& tensors) {
+/// The biases of separate tensors, whose names end in ".weight".
+void take_separate_biases(const BlockConfig& config, const SeparateNames& names, Accounting& tensors,
+                          std::vector<ExpertTensors>& experts) {
+  const auto take = [&](bool wanted, const std::string& weight, std::int64_t size, MatrixRef ExpertTensors::*part) {
+    if (!wanted) return;
+    const std::string name = weight.substr(0, weight.rfind('.')) + ".bias";
+    const TensorRef& bias = tensors.take(name, {config.router.num_experts, size}, "experts, size of a bias");
+    for (std::size_t e = 0; e < experts.size(); ++e)
+      experts[e].*part = bias_of(bias, static_cast<std::int64_t>(e), 0, size, 1);
+  };
+  take(config.expert.up_bias, names.gate, config.expert.intermediate, &ExpertTensors::gate_bias);
+  take(config.expert.up_bias, names.up, config.expert.intermediate, &ExpertTensors::up_bias);
+  take(config.expert.down_bias, names.down, config.expert.input, &ExpertTensors::down_bias);
+}
+
+/// All experts under each other, [E * I, H]: rows of one matrix, and columns for down.
+std::vector<ExpertTensors> take_flat(const BlockConfig& config, const SeparateNames& names, Accounting& tensors) {
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
   const char* why = "experts, intermediate size and hidden size of config.json";
-  // Sizes are below 2^31 each.
-  const std::vector<std::int64_t> flat = {count * inner, hidden};
-  const std::vector<std::int64_t> rows = names.flat ? flat : std::vector<std::int64_t>{count, inner, hidden};
-  const TensorRef& gate = tensors.take(names.gate, rows, why);
-  const TensorRef& up = tensors.take(names.up, rows, why);
-  const TensorRef& down =
-      tensors.take(names.down, names.flat ? flat : std::vector<std::int64_t>{count, hidden, inner}, why);
+  const std::vector<std::int64_t> flat = {count * inner, hidden};  // sizes are below 2^31 each
+  const TensorRef& gate = tensors.take(names.gate, flat, why);
+  const TensorRef& up = tensors.take(names.up, flat, why);
+  const TensorRef& down = tensors.take(names.down, flat, why);
   std::vector<ExpertTensors> experts(static_cast<std::size_t>(count));
   for (std::int64_t e = 0; e < count; ++e) {
     ExpertTensors& expert = experts[static_cast<std::size_t>(e)];
     const std::int64_t offset = e * inner * hidden;
     expert.gate = {gate, offset, inner, hidden, hidden, 1};
     expert.up = {up, offset, inner, hidden, hidden, 1};
-    if (names.flat)
-      expert.down = {down, offset, hidden, inner, 1, hidden};
-    else
-      expert.down = stacked_matrix(down, e);
+    expert.down = {down, offset, hidden, inner, 1, hidden};
   }
+  return experts;
+}
+
+std::vector<ExpertTensors> take_separate(const BlockConfig& config, const SeparateNames& names, Accounting& tensors) {
+  if (names.flat) return take_flat(config, names, tensors);
+  const std::int64_t count = config.router.num_experts;
+  const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
+  const char* why = "experts, intermediate size and hidden size of config.json";
+  const std::vector<std::int64_t> rows = {count, inner, hidden};
+  const Matrices gate(tensors.take(names.gate, rows, why)), up(tensors.take(names.up, rows, why));
+  const Matrices down(tensors.take(names.down, {count, hidden, inner}, why));
+  std::vector<ExpertTensors> experts;
+  for (std::int64_t e = 0; e < count; ++e) {
+    experts.emplace_back();
+    experts.back().gate = gate.at(e);
+    experts.back().up = up.at(e);
+    experts.back().down = down.at(e);
+  }
+  take_separate_biases(config, names, tensors, experts);
   return experts;
 }
 
@@ -158,7 +206,8 @@ std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig&
   for (const StackedNames& names : family.stacked_names)
     if (!tensors.find({names.gate_up, names.down}).empty()) return take_stacked(family, config, names, tensors);
   for (const SeparateNames& names : family.separate_names)
-    if (!tensors.find({names.gate, names.up, names.down}).empty()) return take_separate(config, names, tensors);
+    if (!tensors.find({names.gate, names.up, names.down}).empty() || family.experts_prefixes.empty())
+      return take_separate(config, names, tensors);
   return take_each(family, config, tensors);
 }
 

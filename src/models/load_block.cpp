@@ -4,10 +4,13 @@
 #include <memory>
 
 #include "checkpoint/file.h"
+#include "checkpoint/gguf_file.h"
 #include "checkpoint/text.h"
+#include "formats/read.h"
 #include "models/accounting.h"
 #include "models/expert_tensors.h"
 #include "models/family.h"
+#include "models/gguf.h"
 #include "moekit/model.h"
 
 namespace moekit {
@@ -15,25 +18,29 @@ namespace {
 
 struct Model {
   Config config;
-  const Family* family;
+  Family family;
 };
 
-/// config.json of the folder, or beside the file.
+/// config.json of the folder, or beside the file; or what a GGUF file says itself.
 Model read_model(const std::string& path) {
+  if (is_gguf(path)) {
+    GgufFamily gguf = read_gguf_family(path);
+    return {std::move(gguf.config), std::move(gguf.family)};
+  }
   Config config = Config::read(checkpoint_folder(path));
-  const Family* family = &find_family(config);
-  return {std::move(config), family};
+  Family family = find_family(config);
+  return {std::move(config), std::move(family)};
 }
 
 BlockConfig read_layer(Model& model, std::int64_t layer) {
-  const std::vector<std::int64_t> layers = moe_layers(*model.family, model.config);
+  const std::vector<std::int64_t> layers = moe_layers(model.family, model.config);
   if (!std::binary_search(layers.begin(), layers.end(), layer)) {
-    const std::int64_t count = count_layers(*model.family, model.config);
+    const std::int64_t count = count_layers(model.family, model.config);
     model.config.fail("layer " + std::to_string(layer) +
                       (layer < 0 || layer >= count ? " of " + std::to_string(count) : " is dense") +
                       "; layers with experts are " + shape_text(layers));
   }
-  BlockConfig block = read_block_config(*model.family, model.config, layer);
+  BlockConfig block = read_block_config(model.family, model.config, layer);
   try {
     validate(block);
   } catch (const std::invalid_argument& error) {
@@ -61,8 +68,8 @@ TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& t
 RouterTensors take_router(const Family& family, const Config& config, const BlockConfig& block, Accounting& tensors) {
   const std::int64_t columns = block.router.columns();
   RouterTensors router;
-  router.weight =
-      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json");
+  router.weight = decoded(
+      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json"));
   if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of config.json");
   if (!family.in_scale.empty()) router.in_scale = take_in_scale(family, block.expert.input, tensors);
   if (!family.per_expert_scale.empty())
@@ -82,14 +89,23 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
   return router;
 }
 
+MatrixRef take_shared_gate(const Family& family, std::int64_t hidden, Accounting& tensors) {
+  const bool vector = tensors.shape(tensors.find(family.shared_gate_weight)).size() == 1;  // [H] in GGUF
+  TensorRef gate = decoded(tensors.take(
+      family.shared_gate_weight, vector ? std::vector<std::int64_t>{hidden} : std::vector<std::int64_t>{1, hidden},
+      "1, hidden size"));
+  gate.shape = {1, hidden};
+  return matrix_of(gate);
+}
+
 }  // namespace
 
 ModelInfo inspect_model(const std::string& path) {
   Model model = read_model(path);
-  ModelInfo info = {model.family->name, count_layers(*model.family, model.config),
-                    moe_layers(*model.family, model.config)};
+  ModelInfo info = {model.family.name, count_layers(model.family, model.config),
+                    moe_layers(model.family, model.config)};
   // Fields that are not understood are told here already.
-  read_block_config(*model.family, model.config, info.moe_layers.empty() ? 0 : info.moe_layers.front());
+  read_block_config(model.family, model.config, info.moe_layers.empty() ? 0 : info.moe_layers.front());
   return info;
 }
 
@@ -100,7 +116,7 @@ BlockConfig block_config(const std::string& path, std::int64_t layer) {
 
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
   Model model = read_model(path);
-  const Family& family = *model.family;
+  const Family& family = model.family;
   LoadedBlock loaded;
   loaded.config = read_layer(model, layer);
   const Checkpoint checkpoint = Checkpoint::open(path);
@@ -109,8 +125,7 @@ LoadedBlock load_block(const std::string& path, std::int64_t layer) {
   loaded.tensors.experts = take_experts(family, loaded.config, tensors);
   loaded.tensors.shared = take_shared(family, loaded.config, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
-    loaded.tensors.shared_gate =
-        matrix_of(tensors.take(family.shared_gate_weight, {1, loaded.config.expert.input}, "1, hidden size"));
+    loaded.tensors.shared_gate = take_shared_gate(family, loaded.config.expert.input, tensors);
   tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
   validate(loaded.config, loaded.tensors);
   return loaded;
