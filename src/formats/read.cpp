@@ -112,6 +112,15 @@ TensorRef decoded(const TensorRef& tensor) {
   return memory_tensor(tensor.name, values->floats.data(), DType::kFloat32, tensor.shape, values);
 }
 
+bool has_column_groups(const MatrixRef& matrix) {
+  if (matrix.quant == nullptr || !matrix.quant->column_groups) return false;
+  ReadScratch scratch;
+  QuantRows columns;
+  columns.resize(matrix.quant->format, 0, matrix.quant->cols);
+  read_column_groups(*matrix.quant, scratch, columns);
+  return !columns.column_groups.empty();
+}
+
 WeightFormat format_of(const MatrixRef& matrix) {
   if (matrix.quant != nullptr) return matrix.quant->format;
   return weight_format(matrix.tensor.dtype == DType::kBFloat16 ? "bfloat16" : "float32");

@@ -193,7 +193,7 @@ TEST(GgufModel, BitsOfTheHeader) {
   const TempFolder folder;
   const std::size_t header = file.header().size();
   std::size_t refused = 0;
-  for (std::size_t bit = 0; bit < 8 * header; bit += 5) {  // 8 and 5 are coprime: every bit of a byte in turn
+  for (std::size_t bit = 0; bit < 8 * header; bit += 13) {  // 8 and 13 are coprime: every bit of a byte in turn
     std::string mutated = bytes;
     mutated[bit / 8] = static_cast<char>(mutated[bit / 8] ^ (1 << (bit % 8)));
     const std::string path = folder.write("x.gguf", mutated);
@@ -204,7 +204,7 @@ TEST(GgufModel, BitsOfTheHeader) {
       EXPECT_NE(std::string(error.what()).find("x.gguf"), std::string::npos) << error.what();
     }
   }
-  EXPECT_GT(refused, header / 2);
+  EXPECT_GT(refused, header / 5);
 }
 
 }  // namespace
