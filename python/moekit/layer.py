@@ -138,7 +138,7 @@ def _total_memory() -> int:
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto") -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
-    path: a folder with config.json and safetensors files. layer: index of the decoder layer.
+    path: a folder with config.json and safetensors files, or a GGUF file. layer: index of the decoder layer.
     dtype: "auto" keeps float32 and bfloat16 as they are; or the name of a weight format.
     device: "cpu". backend: "auto", or one to force ("reference").
 

@@ -40,10 +40,12 @@ CASES = [
     ("granitemoe", "granitemoeshared", "granitemoe", {}),
     ("hunyuan-moe", "hunyuan_v1_moe", "hunyuan_v1_moe", {}),
     ("jamba", "jamba", "jamba", {}),
+    ("kimi-linear", "kimi_linear", "kimi_linear", {"expert_weights_norm": None}),
     ("lfm2moe", "lfm2_moe", "lfm2_moe", {"expert_gating_func": 2}),
     ("lfm2moe", "lfm2_moe_no_bias", "lfm2_moe", {"expert_gating_func": 2}),
     ("llama", "mixtral", "mixtral", {}),
     ("llama4", "llama4", "llama4", {}),
+    ("mimo2", "mimo_v2_flash", "mimo_v2_flash", {"expert_weights_norm": None, "expert_shared_count": None}),
     ("minimax-m2", "minimax_m2", "minimax_m2", {"expert_gating_func": 2}),
     ("olmoe", "olmoe", "olmoe", {}),
     ("phimoe", "phimoe", "phimoe", {}),
@@ -105,6 +107,9 @@ def test_every_architecture_has_a_case(tmp_path):
         moekit._core.inspect_model(str(path))
     known = str(error.value).split("known are ")[1].split(", ")
     assert sorted({architecture for architecture, *_ in CASES}) == known
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    listed = readme.split("Architectures:")[1].split(". ")[0].replace("\n", " ").split(", ")
+    assert [name.strip() for name in listed] == known
 
 
 @pytest.mark.parametrize("architecture, case", [("deepseek2", "deepseek_v3"), ("gpt-oss", "gpt_oss"),

@@ -99,14 +99,14 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
   const StackedShapes turned = {{up_count, hidden, width}, {count, inner, hidden}};
   const bool transposed = is_transposed(family, rows, turned, seen);
   const StackedShapes& expected = transposed ? turned : rows;
-  const TensorRef& up = tensors.take(up_name, expected.up, "experts, gate and up rows, hidden size of config.json");
+  const TensorRef& up = tensors.take(up_name, expected.up, "experts, gate and up rows, hidden size of the configuration");
   const TensorRef& down =
-      tensors.take(down_name, expected.down, "experts, hidden size, intermediate size of config.json");
+      tensors.take(down_name, expected.down, "experts, hidden size, intermediate size of the configuration");
   TensorRef up_bias, down_bias;
   if (config.expert.up_bias) up_bias = tensors.take(up_name + "_bias", {count, width}, "biases of gate and up");
   const bool one_bias = !family.down_bias_for_all.empty();
   if (one_bias)
-    down_bias = tensors.take(family.down_bias_for_all, {hidden}, "hidden size of config.json");
+    down_bias = tensors.take(family.down_bias_for_all, {hidden}, "hidden size of the configuration");
   else if (config.expert.down_bias)
     down_bias = tensors.take(down_name + "_bias", {count, hidden}, "biases of down");
 
@@ -149,7 +149,7 @@ void take_separate_biases(const BlockConfig& config, const SeparateNames& names,
 std::vector<ExpertTensors> take_flat(const BlockConfig& config, const SeparateNames& names, Accounting& tensors) {
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
-  const char* why = "experts, intermediate size and hidden size of config.json";
+  const char* why = "experts, intermediate size and hidden size of the configuration";
   const std::vector<std::int64_t> flat = {count * inner, hidden};  // sizes are below 2^31 each
   const TensorRef& gate = tensors.take(names.gate, flat, why);
   const TensorRef& up = tensors.take(names.up, flat, why);
@@ -169,7 +169,7 @@ std::vector<ExpertTensors> take_separate(const BlockConfig& config, const Separa
   if (names.flat) return take_flat(config, names, tensors);
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
-  const char* why = "experts, intermediate size and hidden size of config.json";
+  const char* why = "experts, intermediate size and hidden size of the configuration";
   const std::vector<std::int64_t> rows = {count, inner, hidden};
   const Matrices gate(tensors.take(names.gate, rows, why)), up(tensors.take(names.up, rows, why));
   const Matrices down(tensors.take(names.down, {count, hidden, inner}, why));
@@ -226,16 +226,16 @@ std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& 
           (tensors.find({candidate + names.down}).empty() || !tensors.find(single).empty()))
         continue;
       const MatrixRef both = matrix_of(tensors.take(candidate + names.gate_up, {2 * shape.intermediate, shape.input},
-                                                    "gate and up of the shared expert, hidden size of config.json"));
+                                                    "gate and up of the shared expert, hidden size of the configuration"));
       ExpertTensors expert;
       expert.gate = row_slice(both, 0, shape.intermediate);
       expert.up = row_slice(both, shape.intermediate, shape.intermediate);
       expert.down = matrix_of(tensors.take(candidate + names.down, {shape.output, shape.intermediate},
-                                           "hidden size, shared intermediate size of config.json"));
+                                           "hidden size, shared intermediate size of the configuration"));
       return {expert};
     }
-  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of config.json",
-                   "hidden size, shared intermediate size of config.json", tensors)};
+  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of the configuration",
+                   "hidden size, shared intermediate size of the configuration", tensors)};
 }
 
 }  // namespace moekit

@@ -129,8 +129,10 @@ std::vector<Json> gating_values(Score score) {
 }
 
 void rename_fields(const GgufArchitecture& architecture, const Json::Object& pairs, const Seen& seen, Family& family) {
-  family.known_values = {
-      {kGating, gating_values(family.router.score)}, {"swiglu_clamp_exp", {}}, {"swiglu_clamp_shexp", {}}};
+  family.known_values = {{kGating, gating_values(family.router.score)},
+                         {"swiglu_clamp_exp", {}},
+                         {"swiglu_clamp_shexp", {}},
+                         {"hidden_act", {"silu"}}};
   // Sizes that the shapes of the tensors repeat, and layers that their names do.
   family.irrelevant = {"expert_shared_count", "expert_shared_feed_forward_length", "expert_feed_forward_length",
                        "interleave_moe_layer_step", "moe_every_n_layers"};

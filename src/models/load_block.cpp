@@ -50,7 +50,7 @@ BlockConfig read_layer(Model& model, std::int64_t layer) {
 }
 
 TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& tensors) {
-  const char* why = "hidden size of config.json";
+  const char* why = "hidden size of the configuration";
   const TensorRef scale = tensors.take(family.in_scale, {hidden}, why);
   if (family.in_scale_divisor == nullptr) return scale;
   const TensorRef divisor = tensors.take(family.in_scale_divisor, {hidden}, why);
@@ -69,11 +69,11 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
   const std::int64_t columns = block.router.columns();
   RouterTensors router;
   router.weight = decoded(
-      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json"));
-  if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of config.json");
+      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of the configuration"));
+  if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of the configuration");
   if (!family.in_scale.empty()) router.in_scale = take_in_scale(family, block.expert.input, tensors);
   if (!family.per_expert_scale.empty())
-    router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of config.json");
+    router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of the configuration");
   if (block.router.source == RouterSource::kHashTable) {  // the table chooses: no bias for selection
     const std::int64_t vocabulary = config.integer(family.vocabulary, 1);
     router.tid2eid = tensors.take_integers(family.hash_table, {vocabulary, block.router.top_k}, "vocabulary, top_k");
@@ -83,7 +83,7 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
     const bool row = tensors.shape(tensors.find(family.selection_bias)).size() == 2;  // [1, E] in ERNIE
     router.selection_bias = tensors.take(
         family.selection_bias, row ? std::vector<std::int64_t>{1, columns} : std::vector<std::int64_t>{columns},
-        "experts of config.json");
+        "experts of the configuration");
     router.selection_bias.shape = {columns};
   }
   return router;
