@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GGUF files against the transformers class: the same experts, and outputs within 2e-5 in float32, for every architecture
-that is known. The files are checkpoints of transformers, renamed as llama.cpp's converters do."""
+"""GGUF files against the transformers class: the same experts, and outputs within 2e-5 in float32, for every
+architecture that is known. The files are checkpoints of transformers, renamed as llama.cpp's converters do."""
 from __future__ import annotations
 
 import sys
@@ -97,7 +97,8 @@ def test_block_computes_what_transformers_computes(written, tmp_path, case):
     for layer_index in summary["layers"]:
         block = load_file(folder / f"block{layer_index}.safetensors")
         for backend in ("auto", "reference"):
-            expect_block(moekit.load_layer(path, layer_index, backend=backend), block, f"layer {layer_index}, {backend}")
+            layer = moekit.load_layer(path, layer_index, backend=backend)
+            expect_block(layer, block, f"layer {layer_index}, {backend}")
 
 
 def test_every_architecture_has_a_case(tmp_path):

@@ -62,14 +62,12 @@ def block_tensors(architecture: str, tensors: dict[str, np.ndarray]) -> dict[str
             out["ffn_gate_inp_shexp.weight"] = tensor.reshape(-1)
         elif found := SHARED.fullmatch(name):
             out[f"ffn_{found[1]}_shexp.weight"] = tensor
-        elif name in ("gate_proj.weight", "up_proj.weight", "down_proj.weight", "w1.weight", "w2.weight", "w3.weight"):
+        elif name.endswith(".weight") and name.split(".")[0] in PROJECTION:
             out[f"ffn_{PROJECTION[name.split('.')[0]]}.weight"] = tensor
         else:
             raise ValueError(f"{architecture}: {full} has no name in GGUF")
     for projection, experts in stacks.items():
         out[f"ffn_{projection}_exps.weight"] = np.stack([experts[i] for i in range(len(experts))])
-    if architecture == "llama4" and "ffn_gate_exps.weight" in out:
-        out = {name.replace("shared_expert", "shexp"): tensor for name, tensor in out.items()}
     return out
 
 
@@ -89,11 +87,13 @@ def pairs(architecture: str, config: dict) -> dict[str, object]:
         "feed_forward_length": dense_length, "expert_feed_forward_length": expert_length,
         "expert_count": first(config, "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
         "expert_used_count": first(config, "num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk"),
-        "expert_group_count": first(config, "n_group", "num_expert_group"), "expert_group_used_count": first(config, "topk_group"),
+        "expert_group_count": first(config, "n_group", "num_expert_group"),
+        "expert_group_used_count": first(config, "topk_group"),
         "expert_gating_func": {"softmax": 1, "sigmoid": 2, None: None}[score],
         "expert_weights_scale": first(config, "routed_scaling_factor", "route_scale"),
         "expert_weights_norm": first(config, "norm_topk_prob", "route_norm", "moe_renormalize"),
-        "leading_dense_block_count": first(config, "first_k_dense_replace", "num_dense_layers", "moe_layer_start_index"),
+        "leading_dense_block_count": first(config, "first_k_dense_replace", "num_dense_layers",
+                                           "moe_layer_start_index"),
         "expert_shared_count": first(config, "n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
         "expert_shared_feed_forward_length": first(config, "shared_expert_intermediate_size",
                                                    "shared_intermediate_size"),
