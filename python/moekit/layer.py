@@ -139,7 +139,7 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
                nonfinite_scales: bool = False) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
-    path: a folder with config.json and safetensors files. layer: index of the decoder layer.
+    path: a folder with config.json and safetensors files, or a GGUF file. layer: index of the decoder layer.
     dtype: "auto" keeps every projection as the checkpoint has it: bfloat16 and float32 (float16 as float32), and
         quantised weights packed at their published width. Or the name of a weight format, and weights that are not in
         it are converted, experts one at a time: "float32" and "bfloat16" (dequantised), or quantised to

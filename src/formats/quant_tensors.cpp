@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "formats/ggml/blocks.h"
 #include "moekit/error.h"
 #include "moekit/quantised.h"
 
@@ -75,7 +76,12 @@ void check_codes(const QuantTensors& t) {
       check_dtype(t.codes, {DType::kInt32});
       if (t.rows % 8 != 0) fail(t.codes, std::to_string(t.rows) + " output columns, expected a multiple of 8");
       return check_shape(t.codes, t, {t.cols, t.rows / 8});
-    case Packing::kGgml: return;
+    case Packing::kGgml: {
+      const GgmlRule* rule = ggml_rule(t.codes.encoding);
+      if (rule == nullptr || rule->format != t.format)
+        fail(t.codes, "blocks of " + std::string(t.codes.type_name()) + ", expected those of " + describe(t.format));
+      return check_shape(t.codes, t, {t.rows, t.cols});
+    }
   }
 }
 

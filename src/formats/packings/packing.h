@@ -17,6 +17,7 @@ using DecodeRows = void (*)(const QuantTensors& tensors, const StackRows& rows, 
 void decode_rows(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 void decode_awq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
+void decode_ggml(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 
 // scales.cpp: the parts that packings share.
 
