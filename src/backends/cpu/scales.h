@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales of sixteen columns, from the short types in which streams keep them. No step relies on subnormal numbers, so
-// that a host program that flushes them to zero gets the same weights.
+// Scales of sixteen columns, from the short types in which streams keep them.
 #pragma once
 
 #include "backends/cpu/tile_format.h"
