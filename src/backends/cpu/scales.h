@@ -111,8 +111,9 @@ MOEKIT_INLINE void step_groups(const TileFormat& format, const std::byte* stream
                                std::int64_t s, std::int64_t in_block, GroupLanes (&groups)[2]) {
   const std::int64_t group = format.weight.group;
   if (format.header_bytes == 0) {
+    // With 16 columns left the second of the last step is past the groups: a zero that fills the line.
     groups[0] = head_group(format, stream, group == 0 ? 0 : s * kQuantStep / group);
-    groups[1] = groups[0];
+    groups[1] = group == 16 ? head_group(format, stream, s * 2 + 1) : groups[0];
     return;
   }
   groups[0] = header_group(format, stream, header, in_block * kQuantStep / group);

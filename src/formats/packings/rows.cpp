@@ -34,7 +34,7 @@ void unpack_row(Packing packing, int bits, const std::byte* row, std::int64_t co
 // One integer a row and group, or packed along the rows like the codes along K.
 void read_zeros(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   if (tensors.format.offset != Offset::kZeroPoint) return;
-  const std::byte* data = read_all(tensors.zeros, scratch.scale_bytes);
+  const std::byte* data = read_one(tensors, tensors.zeros, rows.index, scratch.scale_bytes);
   const std::int64_t groups = out.groups();
   const int bits = code_bits(tensors.format.code);
   for (std::int64_t i = 0; i < rows.count; ++i) {
@@ -60,9 +60,9 @@ void decode_rows(const QuantTensors& tensors, const StackRows& rows, ReadScratch
   read_zeros(tensors, rows, scratch, out);
   read_column_groups(tensors, scratch, out);
   const std::int64_t bytes = row_bytes(tensors), first = rows.index * tensors.rows + rows.first;
-  const std::byte* data = tensors.codes.storage->read(
-      tensors.codes.offset + static_cast<std::size_t>(first * bytes),
-      static_cast<std::size_t>((rows.last() - rows.first + 1) * bytes), scratch.bytes);
+  const std::byte* data =
+      tensors.codes.storage->read(tensors.codes.offset + static_cast<std::size_t>(first * bytes),
+                                  static_cast<std::size_t>((rows.last() - rows.first + 1) * bytes), scratch.bytes);
   const int bits = code_bits(tensors.format.code);
   for (std::int64_t i = 0; i < rows.count; ++i)
     unpack_row(tensors.packing, bits, data + i * rows.step * bytes, out.cols, out.codes.data() + i * out.cols);
