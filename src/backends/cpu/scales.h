@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales of sixteen columns, from the short types in which streams keep them. No step relies on subnormal numbers, so
-// that a host program that flushes them to zero gets the same weights.
+// Scales of sixteen columns, from the short types in which streams keep them.
 #pragma once
 
 #include "backends/cpu/tile_format.h"
@@ -111,8 +110,8 @@ MOEKIT_INLINE void step_groups(const TileFormat& format, const std::byte* stream
                                std::int64_t s, std::int64_t in_block, GroupLanes (&groups)[2]) {
   const std::int64_t group = format.weight.group;
   if (format.header_bytes == 0) {
-    // With 16 columns left the second of the last step is past the groups: a zero that fills the line.
     groups[0] = head_group(format, stream, group == 0 ? 0 : s * kQuantStep / group);
+    // Of groups of 16 the last step may have one only: the head is zero up to its line's end.
     groups[1] = group == 16 ? head_group(format, stream, s * 2 + 1) : groups[0];
     return;
   }
