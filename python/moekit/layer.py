@@ -7,6 +7,7 @@ import os
 from typing import Any, Mapping, NamedTuple
 
 from . import _core
+from .quantised import QuantTensor
 
 
 class Routing(NamedTuple):
@@ -48,12 +49,14 @@ class MoeLayer:
             "router.selection_bias" [columns], "router.in_scale" [H], "router.per_expert_scale" [columns],
             "router.tid2eid" [vocabulary, k]. Experts: "experts.E.gate", ".up" [I, H], ".down" [O, I], ".gate_bias",
             ".up_bias" [I], ".down_bias" [O], or stacked over experts as "experts.gate" [E, I, H] and so on.
-            Shared experts the same under "shared.", and "shared_gate" [H].
-        dtype: "auto" keeps the weights' own; or a weight format's name. backend: "auto", or one to force.
+            Shared experts the same under "shared.", and "shared_gate" [H]. A gate, up or down may be a `QuantTensor`.
+        dtype: "auto" keeps the weights' own; or a weight format's name: weights in another one are converted.
+        backend: "auto", or one to force.
 
         Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
         """
-        return cls._wrap(_core.from_arrays(dict(config), dict(tensors), dtype, device, backend), "arrays")
+        arrays = {name: t._core if isinstance(t, QuantTensor) else t for name, t in tensors.items()}
+        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend), "arrays")
 
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.

@@ -49,9 +49,11 @@ Shape fit(Shape shape, std::int64_t multiple) {
   return shape;
 }
 
-std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared) {
+// Weights of an expert (float32) or their codes (uint8).
+std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared,
+                                DType dtype = DType::kFloat32) {
   const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
-  Matrix gate(e.intermediate, e.input, DType::kFloat32), up = gate, down(e.output, e.intermediate, DType::kFloat32);
+  Matrix gate(e.intermediate, e.input, dtype), up = gate, down(e.output, e.intermediate, dtype);
   ExpertViews views;
   if (is_gated(e.act)) views.gate = gate.out();
   views.up = up.out();
@@ -85,12 +87,21 @@ TEST_P(Quantised, WeightsComeBackAsTheOracleHasThem) {
                    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
                    const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
                    ASSERT_EQ(layer.backend(), GetParam().backend);
-                   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
-                     ASSERT_EQ(unpacked(layer, e, false), unpacked(oracle, e, false)) << "expert " << e;
-                   if (shape.shared && shape.quantised_shared) {
-                     ASSERT_EQ(unpacked(layer, 0, true), unpacked(oracle, 0, true));
+                   for (const DType dtype : {DType::kFloat32, DType::kUInt8}) {
+                     for (std::int64_t e = 0; e < config.router.num_experts; ++e)
+                       ASSERT_EQ(unpacked(layer, e, false, dtype), unpacked(oracle, e, false, dtype)) << "expert " << e;
+                     if (shape.shared && shape.quantised_shared) {
+                       ASSERT_EQ(unpacked(layer, 0, true, dtype), unpacked(oracle, 0, true, dtype));
+                     }
                    }
                  });
+}
+
+TEST_P(Quantised, PlainWeightsHaveNoCodes) {
+  Rng rng(5);
+  const BlockConfig config = config_of(kShapes[0]);
+  const MoeLayer layer = make_layer(GetParam(), config, random_tensors(rng, config, DType::kBFloat16), "auto");
+  EXPECT_THROW(unpacked(layer, 0, false, DType::kUInt8), std::invalid_argument);
 }
 
 TEST_P(Quantised, OutputsAgreeWithTheOracle) {

@@ -31,6 +31,9 @@ void read_row_scale(const QuantTensors& tensors, const StackRows& rows, ReadScra
 void read_column_groups(const QuantTensors& tensors, ReadScratch& scratch, QuantRows& out);
 /// All bytes of a tensor.
 const std::byte* read_all(const TensorRef& tensor, ByteScratch& scratch);
+/// Those of matrix `index` of the stack, of a tensor that has as many of each.
+const std::byte* read_one(const QuantTensors& tensors, const TensorRef& tensor, std::int64_t index,
+                          ByteScratch& scratch);
 
 /// Codes of `bits` bits (4 or 8) in int32 words, lowest bits first.
 inline std::uint32_t word_code(const std::byte* words, std::int64_t word, std::int64_t slot, int bits) noexcept {

@@ -34,7 +34,7 @@ void unpack_row(Packing packing, int bits, const std::byte* row, std::int64_t co
 // One integer a row and group, or packed along the rows like the codes along K.
 void read_zeros(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   if (tensors.format.offset != Offset::kZeroPoint) return;
-  const std::byte* data = read_all(tensors.zeros, scratch.scale_bytes);
+  const std::byte* data = read_one(tensors, tensors.zeros, rows.index, scratch.scale_bytes);
   const std::int64_t groups = out.groups();
   const int bits = code_bits(tensors.format.code);
   for (std::int64_t i = 0; i < rows.count; ++i) {
