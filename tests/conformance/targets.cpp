@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "backends/cpu/isa.h"
+#include "formats/format.h"
 
 namespace moekit::conformance {
 namespace {
@@ -61,7 +62,7 @@ std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig&
                                         const std::string& dtype) {
   const ForcedIsa forced(target.isa);
   const Backend& backend = backend_by_name(target.backend);
-  return backend.pack(config, tensors, weight_format(dtype), {backend.device(), 0});
+  return backend.pack(config, tensors, uniform_formats(weight_format(dtype)), {backend.device(), 0});
 }
 
 }  // namespace moekit::conformance
