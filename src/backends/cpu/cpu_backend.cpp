@@ -24,6 +24,7 @@ class CpuBackend final : public Backend {
   Support available() const override { return {}; }
 
   Support supports(const BlockConfig&, const BlockFormats& formats) const override {
+    if (formats.int8_activations) return {"activations stay as they are here"};
     if (all_plain(formats, DType::kFloat32) || all_plain(formats, DType::kBFloat16)) return {};
     return {"no kernels for " + names(formats)};
   }
