@@ -4,9 +4,9 @@
 // CANN is included, and nothing is linked. Public projects that call the same functions by name: Ascend/pytorch and
 // Ascend/op-plugin (dlsym), ggml-org/ggml (src/ggml-cann), vllm-project/vllm-ascend.
 //
-// Every operator X is two functions. aclnnXGetWorkspaceSize(arguments, uint64_t* bytes, aclOpExecutor** executor) checks
-// the arguments and plans; aclnnX(workspace, bytes, executor, stream) enqueues the plan and deletes it, unless it was
-// made repeatable between the two.
+// Every operator X is two functions. aclnnXGetWorkspaceSize(arguments, uint64_t* bytes, aclOpExecutor** executor)
+// checks the arguments and plans; aclnnX(workspace, bytes, executor, stream) enqueues the plan and deletes it, unless
+// it was made repeatable between the two.
 #pragma once
 
 #include <cstddef>
@@ -36,9 +36,9 @@ enum AclDType : std::int32_t {
 };
 constexpr std::int32_t kAclFormatNd = 2;
 enum AclCopy : std::int32_t { kAclHostToDevice = 1, kAclDeviceToHost = 2, kAclDeviceToDevice = 3 };
-constexpr std::int32_t kAclHugeFirst = 0;        // allocation policy
-constexpr std::int32_t kAclCaptureRelaxed = 2;   // aclmdlRICaptureMode: other threads and streams stay free
-constexpr std::int32_t kAclCaptureActive = 1;    // aclmdlRICaptureStatus
+constexpr std::int32_t kAclHugeFirst = 0;       // allocation policy
+constexpr std::int32_t kAclCaptureRelaxed = 2;  // aclmdlRICaptureMode: other threads and streams stay free
+constexpr std::int32_t kAclCaptureActive = 1;   // aclmdlRICaptureStatus
 constexpr std::int32_t kAclRepeatInitialize = 100002;
 
 /// R(required) and O(optional) functions: return type, name, parameters.

@@ -41,7 +41,7 @@ class Libraries {
   void open_folder(const std::string& folder);
   void open_vendors();
 
-  std::string only_;                 // the override folder; empty: none
+  std::string only_;                  // the override folder; empty: none
   std::vector<std::string> folders_;  // lib64 folders of the toolkit
   std::vector<void*> runtime_, operators_, collectives_;
   std::string tried_;

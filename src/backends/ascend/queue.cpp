@@ -73,12 +73,13 @@ void Queue::make_repeatable(AclExecutor* executor, const Arguments& arguments) {
   if (!able || rt.aclSetAclOpExecutorRepeatable(executor) != 0) forget();
 }
 
-void Queue::launch(const char* name, int (*run)(void*, std::uint64_t, AclExecutor*, AclStream), std::uint64_t bytes,
-                   AclExecutor* executor, Arguments arguments) {
+void Queue::launch(const char* name, int (*function)(void*, std::uint64_t, AclExecutor*, AclStream),
+                   std::uint64_t bytes, AclExecutor* executor, Arguments arguments) {
   struct Owner {  // of an executor that has not run
     AclExecutor* executor;
     ~Owner() {
-      if (executor != nullptr && api().rt.aclDestroyAclOpExecutor != nullptr) api().rt.aclDestroyAclOpExecutor(executor);
+      if (executor != nullptr && api().rt.aclDestroyAclOpExecutor != nullptr)
+        api().rt.aclDestroyAclOpExecutor(executor);
     }
   } owner{executor};
   if (bytes > operators_.bytes()) {
@@ -98,10 +99,10 @@ void Queue::launch(const char* name, int (*run)(void*, std::uint64_t, AclExecuto
     if (repeatable_) kept = &recording_->steps.back();
   }
   owner.executor = nullptr;  // running takes it
-  check(run(workspace, bytes, executor, stream_), name);
+  check(function(workspace, bytes, executor, stream_), name);
   if (kept == nullptr) return;
   kept->name = name;
-  kept->run = run;
+  kept->run = function;
   kept->workspace_bytes = bytes;
   kept->executor = executor;
   kept->arguments = std::move(arguments);

@@ -37,8 +37,10 @@ class Recording {
   void run(void* input, void* output, void* operator_workspace, AclStream stream);
 
   std::vector<Step> steps;
-  void* input = nullptr;   // addresses that the executors hold
+  void* input = nullptr;  // addresses that the executors hold
   void* output = nullptr;
+  const void* ids = nullptr;  // where the call leaves its routing
+  const void* weights = nullptr;
 };
 
 class Queue {
@@ -89,7 +91,7 @@ class Queue {
   }
   static void require(const char* name, bool there);
   static void check_plan(const char* name, int code);
-  void launch(const char* name, int (*run)(void*, std::uint64_t, AclExecutor*, AclStream), std::uint64_t bytes,
+  void launch(const char* name, int (*function)(void*, std::uint64_t, AclExecutor*, AclStream), std::uint64_t bytes,
               AclExecutor* executor, Arguments arguments);
   void make_repeatable(AclExecutor* executor, const Arguments& arguments);
 
