@@ -14,7 +14,7 @@ Permuted permute_v3(Queue& queue, const Tensor& x, const Tensor& ids, std::int64
   const std::int64_t slots = ids.elements(), hidden = x.dims[1];
   Permuted p = {queue.make(quantise ? kAclInt8 : x.dtype, {slots, hidden}), queue.make(kAclFloat, {slots}),
                 queue.make(kAclInt32, {slots}), queue.make(kAclInt64, {experts}), Tail::kUndefined};
-  constexpr std::int64_t kNoCapacity = -1;
+  constexpr std::int64_t kNoCapacity = 0;
   queue.run(api().op.init_routing_v3, x, ids, nullptr, nullptr, slots, kNoCapacity, id_limit, kDropless, kCounts, true,
             quantise ? 1 : -1, Ints{{0, experts}}, kRowIndexByPosition, p.rows, p.row_index, p.counts, p.scales);
   if (skips) {  // the last row is one of no expert if any is
