@@ -22,6 +22,8 @@ inline void PrintTo(const Target& target, std::ostream* out) { *out << target.na
 /// Also prints "not tested: <isa>" for kernels of the library that this machine cannot run.
 const std::vector<Target>& targets();
 
+/// MOEKIT_TEST_SLACK, 1 if unset: how many times further off a device may be that is made less exact on purpose.
+double slack();
 /// The bound of a mode on a target.
 double nmse_bound(const Target& target, const Mode& mode);
 

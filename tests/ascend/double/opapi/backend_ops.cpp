@@ -37,13 +37,13 @@ int binary(const char* name, Handle a_handle, Handle b_handle, Handle out_handle
 }
 
 int unary(const char* name, Handle a_handle, Handle out_handle, uint64_t* workspace, void** executor,
-          const std::function<float(float)>& f) {
+          const std::function<float(float)>& f, bool exact = false) {
   Call call(name, workspace, executor);
   const Argument a = call.input("self", a_handle).is(ASCEND_DOUBLE_FLOATS);
   const Argument out = call.output("out", out_handle).is({a.dtype()}).has_shape(a.dims());
   return call.finish(0, [=](const Arrays& arrays) {
     const Array &x = arrays[a.index()], &z = arrays[out.index()];
-    for (int64_t i = 0; i < z.elements(); ++i) z.set(i, f(static_cast<float>(x[i])));
+    for (int64_t i = 0; i < z.elements(); ++i) exact ? z.set_exact(i, f(static_cast<float>(x[i]))) : z.set(i, f(static_cast<float>(x[i])));
   });
 }
 
@@ -70,16 +70,16 @@ int erf_op(Handle a, Handle out, uint64_t* ws, void** ex) {
   return unary("aclnnErf", a, out, ws, ex, [](float x) { return std::erf(x); });
 }
 int relu(Handle a, Handle out, uint64_t* ws, void** ex) {
-  return unary("aclnnRelu", a, out, ws, ex, [](float x) { return x < 0 ? 0.0f : x; });
+  return unary("aclnnRelu", a, out, ws, ex, [](float x) { return x < 0 ? 0.0f : x; }, true);
 }
 int clamp(Handle a, Handle low, Handle high, Handle out, uint64_t* ws, void** ex) {
   const float lo = low != nullptr ? static_cast<float>(scalar_value(low)) : -INFINITY;
   const float hi = high != nullptr ? static_cast<float>(scalar_value(high)) : INFINITY;
-  return unary("aclnnClamp", a, out, ws, ex, [lo, hi](float x) { return x < lo ? lo : x > hi ? hi : x; });
+  return unary("aclnnClamp", a, out, ws, ex, [lo, hi](float x) { return x < lo ? lo : x > hi ? hi : x; }, true);
 }
 int nan_to_num(Handle a, float nan, float high, float low, Handle out, uint64_t* ws, void** ex) {
   return unary("aclnnNanToNum", a, out, ws, ex,
-               [=](float x) { return std::isnan(x) ? nan : x == INFINITY ? high : x == -INFINITY ? low : x; });
+               [=](float x) { return std::isnan(x) ? nan : x == INFINITY ? high : x == -INFINITY ? low : x; }, true);
 }
 int compare(const char* name, Handle a_handle, Handle bound, Handle out_handle, uint64_t* ws, void** ex, bool at_least) {
   Call call(name, ws, ex);
