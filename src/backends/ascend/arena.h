@@ -9,7 +9,8 @@
 
 namespace moekit::ascend {
 
-/// On-chip copies want both addresses aligned to 64 bytes; full cache lines of the chip are 512.
+/// Copies on the device want both addresses aligned to 64 bytes; full cache lines of the chip are 512.
+constexpr std::size_t kCopyAlignment = 64;
 constexpr std::size_t kAlignment = 512;
 
 class Arena {

@@ -117,6 +117,7 @@ constexpr std::int32_t kAclRepeatInitialize = 100002;
   X(swiglu, aclnnSwiGlu, In, std::int64_t, Out)                     /* silu(first half) * second half along dim */ \
   X(dynamic_quant, aclnnDynamicQuant, In, In, Out, Out)             /* x, smooth scales, int8, scale */        \
   X(cast, aclnnCast, In, std::int32_t, Out)                                                                    \
+  X(inplace_copy, aclnnInplaceCopy, Out, In)                        /* any strides on both sides */             \
   X(mm, aclnnMm, In, In, Out, std::int8_t)                          /* last: 0 keeps the dtype's precision */  \
   X(softmax, aclnnSoftmax, In, std::int64_t, Out)                                                              \
   X(add, aclnnAdd, In, In, const AclScalar*, Out)                   /* self + alpha * other */                 \

@@ -35,8 +35,10 @@ class AscendBackend final : public Backend {
     const AclCopy direction = kind == CopyKind::kHostToDevice   ? kAclHostToDevice
                               : kind == CopyKind::kDeviceToHost ? kAclDeviceToHost
                                                                 : kAclDeviceToDevice;
-    std::int32_t current = 0;
-    if (api().rt.aclrtGetDevice(&current) != 0) check(api().rt.aclrtSetDevice(0), "aclrtSetDevice");
+    // Memory of others is on the device that the thread has chosen, or on the first.
+    std::int32_t device = device_of(kind == CopyKind::kDeviceToHost ? source : target);
+    if (device < 0 && api().rt.aclrtGetDevice(&device) != 0) device = 0;
+    const DeviceScope scope(device);
     if (stream == nullptr) return copy_now(target, source, bytes, direction);
     if (bytes != 0)
       check(api().rt.aclrtMemcpyAsync(target, bytes, source, bytes, direction, stream->native()), "aclrtMemcpyAsync");

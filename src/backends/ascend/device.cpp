@@ -1,11 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/ascend/device.h"
 
+#include <iterator>
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "moekit/error.h"
 
 namespace moekit::ascend {
+namespace {
+
+/// Which device the blocks of allocate() lie on: a copy has to be made there, and its pointers do not tell.
+struct Registry {
+  struct Block {
+    std::uintptr_t end;
+    int device;
+  };
+  std::mutex mutex;
+  std::map<std::uintptr_t, Block> blocks;  // by first address
+};
+Registry& registry() {
+  static Registry instance;
+  return instance;
+}
+
+void remember(const void* memory, std::size_t bytes, int device) {
+  const auto first = reinterpret_cast<std::uintptr_t>(memory);
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  registry().blocks[first] = {first + bytes, device};
+}
+
+void forget(const void* memory) {
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  registry().blocks.erase(reinterpret_cast<std::uintptr_t>(memory));
+}
+
+}  // namespace
 
 DeviceScope::DeviceScope(int index) {
   const Runtime& rt = api().rt;
@@ -28,13 +59,24 @@ Buffer allocate(std::size_t bytes, int device) {
   void* data = nullptr;
   const std::string call = "aclrtMalloc of " + std::to_string(bytes) + " bytes on device " + std::to_string(device);
   check(api().rt.aclrtMalloc(&data, bytes != 0 ? bytes : 1, kAclHugeFirst), call.c_str());
+  remember(data, bytes != 0 ? bytes : 1, device);
   return Buffer(data, bytes, [device](void* memory) {
+    forget(memory);
     try {
       const DeviceScope freeing(device);
       api().rt.aclrtFree(memory);
     } catch (...) {  // the device went away: so did its memory
     }
   });
+}
+
+int device_of(const void* memory) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  const std::lock_guard<std::mutex> lock(registry().mutex);
+  auto after = registry().blocks.upper_bound(address);
+  if (after == registry().blocks.begin()) return -1;
+  const Registry::Block& block = std::prev(after)->second;
+  return address < block.end ? block.device : -1;
 }
 
 void copy_now(void* target, const void* source, std::size_t bytes, AclCopy kind) {

@@ -24,6 +24,9 @@ class DeviceScope {
 /// Device memory, given back when the last copy of the Buffer goes. Throws DeviceError naming size and device.
 Buffer allocate(std::size_t bytes, int device);
 
+/// The device of memory that allocate() gave, -1 for any other.
+int device_of(const void* memory);
+
 /// Copies and returns when done. Work on streams is not waited for.
 void copy_now(void* target, const void* source, std::size_t bytes, AclCopy kind);
 

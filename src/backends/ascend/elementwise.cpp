@@ -55,8 +55,18 @@ Tensor row_sums(Queue& queue, const Tensor& in) {
 
 Tensor copied(Queue& queue, const Tensor& in) {
   const Tensor out = like(queue, in, in.dtype);
-  queue.copy(out.data, in.data, in.bytes());
+  copy_elements(queue, in, out);
   return out;
+}
+
+// Copies by the copy engine take runs of bytes between aligned addresses, everything else is an operator's.
+void copy_elements(Queue& queue, const Tensor& from, const Tensor& to) {
+  const auto aligned = [](const void* address) {
+    return reinterpret_cast<std::uintptr_t>(address) % kCopyAlignment == 0;
+  };
+  if (from.contiguous() && to.contiguous() && aligned(from.data) && aligned(to.data))
+    return queue.copy(to.data, from.data, to.bytes());
+  queue.run(api().op.inplace_copy, to, from);
 }
 
 Tensor at_least(Queue& queue, const Tensor& in, std::int64_t bound) {

@@ -17,6 +17,8 @@ Tensor scaled(Queue& queue, const Tensor& in, double factor);
 /// Sum of each row of a [rows, columns] float32 tensor, [rows, 1].
 Tensor row_sums(Queue& queue, const Tensor& in);
 Tensor copied(Queue& queue, const Tensor& in);
+/// The elements of `from` into `to`, of one shape and dtype, whatever their strides.
+void copy_elements(Queue& queue, const Tensor& from, const Tensor& to);
 /// in >= bound, in < bound, elementwise for int32.
 Tensor at_least(Queue& queue, const Tensor& in, std::int64_t bound);
 Tensor below(Queue& queue, const Tensor& in, std::int64_t bound);

@@ -51,15 +51,18 @@ Tensor contiguous_input(Queue& queue, const MatrixView& x) {
   Tensor t = tensor_over(x.data, acl_dtype(x.dtype), {x.rows, x.cols});
   t.foreign = Foreign::kInput;
   if (packed_rows(x.rows, x.cols, x.row_stride)) return t;
+  if (x.row_stride < 0)
+    throw std::invalid_argument("[forward] x in device memory has row stride " + std::to_string(x.row_stride) +
+                                ", expected at least 0");
   queue.forget();
-  t = queue.make(t.dtype, {x.rows, x.cols});
-  const auto row = static_cast<std::int64_t>(dtype_size(x.dtype));
-  for (std::int64_t r = 0; r < x.rows; ++r)
-    queue.copy(t.slice(r, 1).data, static_cast<const char*>(x.data) + r * x.row_stride * row,
-               static_cast<std::size_t>(x.cols * row));
-  return t;
+  t.foreign = Foreign::kNo;
+  t.strides[0] = x.row_stride;
+  const Tensor packed = queue.make(t.dtype, {x.rows, x.cols});
+  copy_elements(queue, t, packed);
+  return packed;
 }
 
+// y itself where it has no gaps, rows for write_rows() otherwise.
 Tensor contiguous_output(Queue& queue, const MutableMatrixView& y) {
   Tensor t = tensor_over(y.data, acl_dtype(y.dtype), {y.rows, y.cols});
   t.foreign = Foreign::kOutput;
@@ -70,10 +73,9 @@ Tensor contiguous_output(Queue& queue, const MutableMatrixView& y) {
 
 void write_rows(Queue& queue, const Tensor& from, const MutableMatrixView& y) {
   if (packed_rows(y.rows, y.cols, y.row_stride)) return;
-  const auto row = static_cast<std::int64_t>(dtype_size(y.dtype));
-  for (std::int64_t r = 0; r < y.rows; ++r)
-    queue.copy(static_cast<char*>(y.data) + r * y.row_stride * row, from.slice(r, 1).data,
-               static_cast<std::size_t>(y.cols * row));
+  Tensor t = tensor_over(y.data, from.dtype, {y.rows, y.cols});
+  t.strides[0] = y.row_stride;
+  copy_elements(queue, from, t);
 }
 
 Routed route(Queue& queue, const Call& call, const Tensor& x, AscendWorkspace& workspace) {
@@ -123,11 +125,11 @@ void make_room(CallMemory& memory, std::size_t bytes, std::int64_t tokens, AclSt
 
 // ids and weights to where the caller wants them; a caller of kExternal may hand in the very arrays.
 void hand_out(Queue& queue, const RoutingView& wanted, const void* ids, const void* weights) {
-  const auto slots = static_cast<std::size_t>(wanted.tokens * wanted.top_k);
+  const std::int64_t slots = wanted.tokens * wanted.top_k;
   if (wanted.expert_ids != nullptr && wanted.expert_ids != ids)
-    queue.copy(wanted.expert_ids, ids, slots * sizeof(std::int32_t));
+    copy_elements(queue, tensor_over(ids, kAclInt32, {slots}), tensor_over(wanted.expert_ids, kAclInt32, {slots}));
   if (wanted.weights != nullptr && wanted.weights != weights)
-    queue.copy(wanted.weights, weights, slots * sizeof(float));
+    copy_elements(queue, tensor_over(weights, kAclFloat, {slots}), tensor_over(wanted.weights, kAclFloat, {slots}));
 }
 
 void run_chunk(const Call& call, AscendWorkspace& workspace, AclStream stream) {
@@ -180,14 +182,14 @@ void on_stream(int device, AscendWorkspace& workspace, Stream* stream, const Wor
   workspace.begin(native, capturing);
   try {
     work(native);
+    if (!capturing) workspace.end(native);
+    if (stream == nullptr) check(api().rt.aclrtSynchronizeStream(native), "aclrtSynchronizeStream");
   } catch (...) {
     // What was enqueued still uses the workspace, which goes to another call next.
     if (!capturing) api().rt.aclrtSynchronizeStream(native);
     throw;
   }
-  if (capturing) return workspace.leave_to_graph();
-  workspace.end(native);
-  if (stream == nullptr) check(api().rt.aclrtSynchronizeStream(native), "aclrtSynchronizeStream");
+  if (capturing) workspace.leave_to_graph();
 }
 
 }  // namespace
@@ -219,7 +221,7 @@ void run_grouped(const AscendBlock& block, const MatrixView& rows, const std::in
       const Tensor result = run_mlp(queue, block.routed, x, {}, list, Tail::kUndefined);
       const Tensor y = contiguous_output(queue, out);
       if (result.dtype == y.dtype) {
-        queue.copy(y.data, result.data, y.bytes());
+        copy_elements(queue, result, y);
       } else {
         cast_to(queue, result, y);
       }

@@ -49,10 +49,7 @@ void Recording::run(void* new_input, void* new_output, void* operator_workspace,
       if (is_input ? input_moved : output_moved) give_address(step, argument, is_input ? new_input : new_output);
     }
     void* workspace = step.workspace_bytes != 0 ? operator_workspace : nullptr;
-    if (const int code = step.run(workspace, step.workspace_bytes, step.executor, stream); code != 0) {
-      step.executor = nullptr;  // whether a failed run deletes it is unknown: one lost is better than one freed twice
-      check(code, step.name);
-    }
+    check(step.run(workspace, step.workspace_bytes, step.executor, stream), step.name);
   }
   input = new_input;
   output = new_output;
@@ -98,9 +95,12 @@ void Queue::launch(const char* name, int (*function)(void*, std::uint64_t, AclEx
     make_repeatable(executor, arguments);
     if (repeatable_) kept = &recording_->steps.back();
   }
-  owner.executor = nullptr;  // running takes it
+  // Running takes an executor that is not repeatable. Whether it does when it fails is written down nowhere: one lost
+  // is better than one freed twice.
+  if (kept == nullptr) owner.executor = nullptr;
   check(function(workspace, bytes, executor, stream_), name);
   if (kept == nullptr) return;
+  owner.executor = nullptr;
   kept->name = name;
   kept->run = function;
   kept->workspace_bytes = bytes;

@@ -25,6 +25,15 @@ AclDType acl_dtype(DType dtype) noexcept {
 
 std::size_t Tensor::bytes() const noexcept { return dtype_bytes(dtype, elements()); }
 
+bool Tensor::contiguous() const noexcept {
+  std::int64_t stride = 1;
+  for (std::size_t i = rank; i-- > 0;) {
+    if (dims[i] != 1 && strides[i] != stride) return false;
+    stride *= dims[i];
+  }
+  return true;
+}
+
 Tensor tensor_over(const void* data, AclDType dtype, std::initializer_list<std::int64_t> shape) noexcept {
   Tensor t;
   t.data = const_cast<void*>(data);

@@ -31,6 +31,7 @@ struct Tensor {
     for (std::size_t i = 0; i < rank; ++i) count *= dims[i];
     return count;
   }
+  bool contiguous() const noexcept;
   /// Of a contiguous tensor.
   std::size_t bytes() const noexcept;
 

@@ -7,7 +7,7 @@ AscendWorkspace::~AscendWorkspace() {
   try {
     const DeviceScope scope(device_);
     // Work of the caller's stream may still use the memory.
-    if (last_ != nullptr) last_->synchronize();
+    if (last_stream_ != nullptr) last_->synchronize();
     last_.reset();
     stream_.reset();
     memory_.reset();
