@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <map>
 #include <memory>
 #include <random>
 
@@ -40,7 +42,7 @@ class TestTensor {
   const void* handle = nullptr;
 };
 
-using TensorPointer = std::shared_ptr<TestTensor>;
+using TensorPointer = TestTensor*;  // the fixture owns it
 
 class DeviceTest : public ::testing::Test {
  protected:
@@ -76,15 +78,21 @@ class DeviceTest : public ::testing::Test {
     return executor;
   }
   int launch(const std::string& operation, uint64_t bytes, void* executor);
+  // One violation of the kind has just been counted.
+  void expect_violation(const char* kind) {
+    EXPECT_EQ(violations(), ++expected_violations_);
+    EXPECT_EQ(violations(kind), ++expected_kinds_[kind]) << kind;
+  }
   int synchronize() { return status("aclrtSynchronizeStream", stream_); }
 
   void* stream_ = nullptr;
   int expected_violations_ = 0;
+  std::map<std::string, int> expected_kinds_;
   std::mt19937 random_{7};
 
  private:
   std::vector<const void*> lists_, views_, scalars_;
-  std::vector<TensorPointer> kept_;
+  std::vector<std::unique_ptr<TestTensor>> kept_;
 };
 
 }  // namespace double_test

@@ -38,13 +38,13 @@ void DeviceTest::TearDown() {
 }
 
 TensorPointer DeviceTest::tensor(int dtype, std::vector<int64_t> dims, const std::vector<double>& values) {
-  kept_.push_back(std::make_shared<TestTensor>(dtype, std::move(dims), &values));
-  return kept_.back();
+  kept_.push_back(std::make_unique<TestTensor>(dtype, std::move(dims), &values));
+  return kept_.back().get();
 }
 
 TensorPointer DeviceTest::empty(int dtype, std::vector<int64_t> dims) {
-  kept_.push_back(std::make_shared<TestTensor>(dtype, std::move(dims), nullptr));
-  return kept_.back();
+  kept_.push_back(std::make_unique<TestTensor>(dtype, std::move(dims), nullptr));
+  return kept_.back().get();
 }
 
 TensorPointer DeviceTest::random(int dtype, std::vector<int64_t> dims, double scale) {

@@ -48,7 +48,9 @@ int execute(void* handle, void* stream_handle) {
 }
 
 int destroy(void* handle) {
-  graphs().remove(handle, code::kInvalidParam, code::kRtParamInvalid);
+  const auto graph = graphs().remove(handle, code::kInvalidParam, code::kRtParamInvalid);
+  // Queued replays hold the graph too.
+  if (graph.use_count() > 1) note_violation("destroyed while busy", "aclmdlRIDestroy: a replay still lies in a queue");
   return code::kSuccess;
 }
 

@@ -72,6 +72,7 @@ uint16_t half_of_float(float value) {
   const uint16_t sign = static_cast<uint16_t>(bits_of(value) >> 16 & 0x8000u);
   if (std::isnan(value)) return sign | 0x7E00;
   const float magnitude = std::fabs(value);
+  if (magnitude == 0) return sign;
   if (magnitude >= 65520.0f) return sign | 0x7C00;  // halfway from the largest, 65504, to the next: rounds to infinity
   int exponent = 0;
   std::frexp(magnitude, &exponent);                            // magnitude < 2^exponent

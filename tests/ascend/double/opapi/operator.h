@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 
 #include "../core/call.h"
 #include "../core/entry.h"
