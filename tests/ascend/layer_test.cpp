@@ -118,8 +118,7 @@ TEST_F(Layer, AnotherDeviceOfTheMachine) {
   const MoeLayer first(small_block(), tensors, {"auto", {DeviceKind::kAscend, 0}, "auto"});
   const MoeLayer second(small_block(), tensors, {"auto", {DeviceKind::kAscend, 1}, "auto"});
   const Matrix x = Matrix::random(rng, 9, 48, DType::kFloat32);
-  EXPECT_EQ(run(first, x, {}).y.bytes(), run(second, x, {}).y.bytes());
-  EXPECT_EQ(run(first, x, {}).y.bytes(), run(second, x, {}).y.bytes());
+  for (int call = 0; call < 2; ++call) EXPECT_LE(nmse(run(first, x, {}).y, run(second, x, {}).y, all_rows(x)), 1e-10);
   EXPECT_THROW(MoeLayer(small_block(), tensors, {"auto", {DeviceKind::kAscend, 99}, "auto"}), DeviceError);
 }
 
