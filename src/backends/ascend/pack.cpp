@@ -6,6 +6,7 @@
 #include "backends/ascend/packed.h"
 #include "core/float_convert.h"
 #include "formats/read.h"
+#include "moekit/error.h"
 
 namespace moekit::ascend {
 namespace {
@@ -25,6 +26,15 @@ void store_rows(const MatrixView& rows, DType dtype, void* out) {
     for (std::int64_t c = 0; c < rows.cols; ++c)
       store_float(out, dtype, r * rows.cols + c, row[static_cast<std::size_t>(c)]);
   }
+}
+
+// Groups are runs of columns for the operators.
+void check_columns(const MatrixRef& matrix, const QuantRows& rows) {
+  for (std::size_t k = 0; k < rows.column_groups.size(); ++k)
+    if (rows.column_groups[k] != static_cast<std::int64_t>(k) / rows.format.group)
+      throw UnsupportedError("[ascend] " + matrix.tensor.name + ": column " + std::to_string(k) + " is in group " +
+                             std::to_string(rows.column_groups[k]) + " (act-order), grouped products take runs of " +
+                             std::to_string(rows.format.group) + " columns");
 }
 
 // Codes of [N, K] as int4 [K, N], two along N a byte, the even n in the low half, from column `first` of `width` on.
@@ -153,6 +163,7 @@ class Packer {
       for (const Part& part : parts) {
         const MatrixRef& matrix = experts[static_cast<std::size_t>(e)].*part.matrix;
         const QuantRows& read = read_quantised(matrix, format, nonfinite_, scratch_);
+        check_columns(matrix, read);
         pack_int4(read, first, n, reinterpret_cast<std::uint8_t*>(staging_.data()));
         for (std::int64_t r = 0; r < rows; ++r)
           for (std::int64_t g = 0; g < groups; ++g)
