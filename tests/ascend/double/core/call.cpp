@@ -61,6 +61,12 @@ Argument Call::optional_output(const char* name, const void* handle) {
   return add(name, handle, true, false, outputs_++, -1);
 }
 
+Argument Call::strided_output(const char* name, const void* handle) {
+  Argument argument = add(name, handle, false, true, outputs_++, -1);
+  executor_->slots.back().output = true;
+  return argument;
+}
+
 std::vector<Argument> Call::add_list(const char* name, const void* handle, bool output, bool required) {
   const int position = output ? outputs_++ : inputs_++;
   require(handle != nullptr || !required, code::kNullptr, name, " is NULL");

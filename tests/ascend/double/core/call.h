@@ -45,6 +45,7 @@ class Call {
   Argument optional_input(const char* name, const void* handle);
   Argument output(const char* name, const void* handle);  // contiguous
   Argument optional_output(const char* name, const void* handle);
+  Argument strided_output(const char* name, const void* handle);  // of a copy, whose target may have gaps
   std::vector<Argument> input_list(const char* name, const void* handle);
   std::vector<Argument> optional_input_list(const char* name, const void* handle);
   std::vector<Argument> output_list(const char* name, const void* handle);

@@ -160,11 +160,11 @@ int topk(Handle self_handle, int64_t k, int64_t dim, bool largest, bool sorted, 
   });
 }
 
-// Between types it rounds; strided views on both sides in the real one, the output contiguous here.
+// Between types it rounds; strided views on both sides.
 int inplace_copy(Handle self_handle, Handle source_handle, uint64_t* workspace, void** executor) {
   Call call("aclnnInplaceCopy", workspace, executor);
   const Argument source = call.input("src", source_handle);
-  const Argument self = call.output("selfRef", self_handle).has_shape(source.dims());
+  const Argument self = call.strided_output("selfRef", self_handle).has_shape(source.dims());
   return call.finish(0, [=](const Arrays& arrays) {
     const Array& to = arrays[self.index()];
     for (int64_t i = 0; i < to.elements(); ++i) to.set_exact(i, arrays[source.index()][i]);
