@@ -171,6 +171,26 @@ TEST_P(Elementwise, Rearrangements) {
   EXPECT_EQ(copy->read(), Values(24, 0.0));
 }
 
+TEST_P(Elementwise, MasksAndNumbers) {
+  const auto x = tensor(GetParam(), {6}, {-2, -1, 0, 1, INFINITY, NAN}), mask = empty(kBool, {6});
+  ASSERT_EQ(run("aclnnGeScalar", x->handle, scalar(0.0f), mask->handle), 0) << recent_message();
+  EXPECT_EQ(mask->read(), (Values{0, 0, 1, 1, 1, 0}));
+  ASSERT_EQ(run("aclnnLtScalar", x->handle, scalar(0.0f), mask->handle), 0) << recent_message();
+  EXPECT_EQ(mask->read(), (Values{1, 1, 0, 0, 0, 0}));
+  const auto out = empty(GetParam(), {6});
+  ASSERT_EQ(run("aclnnNanToNum", x->handle, 7.0f, 8.0f, 9.0f, out->handle), 0) << recent_message();
+  EXPECT_EQ(out->read(), (Values{-2, -1, 0, 1, 8, 7}));
+  ASSERT_EQ(run("aclnnInplaceMaskedFillScalar", out->handle, mask->handle, scalar(5.0f)), 0) << recent_message();
+  EXPECT_EQ(out->read(), (Values{5, 5, 0, 1, 8, 7}));
+}
+
+TEST_P(Elementwise, CopiesIntoEveryOtherElement) {
+  const auto x = random(GetParam(), {2, 3}), out = tensor(GetParam(), {2, 6}, Values(12, 1.0));
+  ASSERT_EQ(run("aclnnInplaceCopy", view(out, {2, 3}, {6, 2}, 1), x->handle), 0) << recent_message();
+  const Values xs = x->read(), result = out->read();
+  for (int i = 0; i < 12; ++i) EXPECT_EQ(result[i], i % 2 == 1 ? xs[i / 2] : 1.0) << i;
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, Elementwise, ::testing::Values(int{kFloat}, int{kHalf}, int{kBfloat}));
 
 }  // namespace

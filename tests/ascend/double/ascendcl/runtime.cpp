@@ -121,6 +121,8 @@ const char* get_soc_name() {
   return name.c_str();
 }
 
+size_t data_type_size(int dtype) { return static_cast<size_t>(element_bits(static_cast<DataType>(dtype)) / 8); }
+
 const char* get_recent_message() { return take_recent_message(); }
 
 int can_access_peer(int32_t* can, int32_t device, int32_t peer) {
@@ -173,3 +175,4 @@ ASCEND_DOUBLE_EXPORT(aclrtDeviceCanAccessPeer, can_access_peer)
 ASCEND_DOUBLE_EXPORT(aclrtDeviceEnablePeerAccess, enable_peer)
 ASCEND_DOUBLE_EXPORT(aclrtSetSysParamOpt, set_option)
 ASCEND_DOUBLE_EXPORT(aclrtCtxSetSysParamOpt, set_context_option)
+ASCEND_DOUBLE_EXPORT(aclDataTypeSize, data_type_size)

@@ -39,19 +39,25 @@ std::string operator_of(const std::string& symbol) {
 Settings::Settings() { reset(); }
 
 void Settings::reset() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  values_.clear();
-  for (const char* name : kNames) {
-    const char* given = std::getenv(("MOEKIT_ASCEND_DOUBLE_" + std::string(name)).c_str());
-    if (given != nullptr) values_[name] = given;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    values_.clear();
+    for (const char* name : kNames) {
+      const char* given = std::getenv(("MOEKIT_ASCEND_DOUBLE_" + std::string(name)).c_str());
+      if (given != nullptr) values_[name] = given;
+    }
   }
+  jitter_ = has_profile("jitter");
 }
 
 bool Settings::set(const std::string& name, const std::string& new_value) {
   for (const char* known : kNames) {
     if (name != known) continue;
-    std::lock_guard<std::mutex> lock(mutex_);
-    values_[name] = new_value;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      values_[name] = new_value;
+    }
+    jitter_ = has_profile("jitter");
     return true;
   }
   return false;

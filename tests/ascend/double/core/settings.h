@@ -3,6 +3,7 @@
 // by a test through ascend_double_set(name, value). The names are listed in ../README.md.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -21,7 +22,7 @@ class Settings {
 
   bool has_profile(const std::string& name) const;
   bool strict() const { return has_profile("strict"); }
-  bool jitter() const { return has_profile("jitter"); }
+  bool jitter() const { return jitter_; }  // asked for every element
   bool old_cann() const { return has_profile("old"); }
 
   uint64_t delay_us() const;      // longest random delay before a queued task
@@ -46,6 +47,7 @@ class Settings {
   std::string value(const std::string& name, const std::string& otherwise) const;
   uint64_t number(const std::string& name, uint64_t otherwise) const;
 
+  std::atomic<bool> jitter_{false};
   mutable std::mutex mutex_;
   std::map<std::string, std::string> values_;
   std::map<std::string, uint64_t> calls_;
