@@ -7,14 +7,16 @@ namespace moekit::ascend_test {
 
 using conformance::Matrix;
 
-OnDevice::OnDevice(std::int64_t rows, std::int64_t cols, DType dtype, std::int64_t gap)
+OnDevice::OnDevice(std::int64_t rows, std::int64_t cols, DType dtype, std::int64_t gap, int device)
     : rows_(rows),
       cols_(cols),
       stride_(cols + gap),
       dtype_(dtype),
-      memory_(backend().allocate(static_cast<std::size_t>(rows * stride_) * dtype_size(dtype), kDevice)) {}
+      memory_(backend().allocate(static_cast<std::size_t>(rows * stride_) * dtype_size(dtype),
+                                 {DeviceKind::kAscend, device})) {}
 
-OnDevice::OnDevice(const Matrix& host, std::int64_t gap) : OnDevice(host.rows(), host.cols(), host.dtype(), gap) {
+OnDevice::OnDevice(const Matrix& host, std::int64_t gap, int device)
+    : OnDevice(host.rows(), host.cols(), host.dtype(), gap, device) {
   write(host);
 }
 

@@ -17,8 +17,8 @@ inline const Backend& backend() { return backend_by_name("ascend"); }
 /// Device memory that holds a matrix, rows `gap` elements further apart than they are long.
 class OnDevice {
  public:
-  explicit OnDevice(const conformance::Matrix& host, std::int64_t gap = 0);
-  OnDevice(std::int64_t rows, std::int64_t cols, DType dtype, std::int64_t gap = 0);
+  explicit OnDevice(const conformance::Matrix& host, std::int64_t gap = 0, int device = 0);
+  OnDevice(std::int64_t rows, std::int64_t cols, DType dtype, std::int64_t gap = 0, int device = 0);
   MatrixView view() const;
   MutableMatrixView out() const;
   void write(const conformance::Matrix& host) const;

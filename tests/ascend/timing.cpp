@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times of a layer on the device, for scripts/ascend_first_run.sh: DeepSeek-V3's layer in bfloat16 (or a part of its
-// experts: "experts=64"), x and y in device memory, one stream. Prints one JSON object. With "small" in small dimensions,
-// to see over the double that it works; such times mean nothing.
+// experts: "experts=64"), x and y in device memory, one stream. Prints one JSON object. With "small" in small
+// dimensions, to see over the double that it works; such times mean nothing.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

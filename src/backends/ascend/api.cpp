@@ -69,6 +69,13 @@ std::string resolve_runtime(const Libraries& libraries, Runtime& rt) {
   return missing;
 }
 
+void resolve_collectives(const Libraries& libraries, Collectives& hccl) {
+#define MOEKIT_ASCEND_LOOK_UP(result, name, parameters) \
+  hccl.name = reinterpret_cast<result(*) parameters>(libraries.collective_symbol(#name));
+  MOEKIT_ASCEND_COLLECTIVES(MOEKIT_ASCEND_LOOK_UP)
+#undef MOEKIT_ASCEND_LOOK_UP
+}
+
 void resolve_operators(const Libraries& libraries, Api& table) {
   const auto look_up = [&](auto& op, const char* symbol) {
     op.name = symbol;
@@ -109,6 +116,7 @@ Api load() {
                   (libraries.tried().empty() ? "" : "; tried and not opened: " + libraries.tried()));
   if (!libraries.has_operators()) return refuse("no operator library; tried " + libraries.tried());
   resolve_operators(libraries, table);
+  resolve_collectives(libraries, table.hccl);
   if (const std::string reason = start(table); !reason.empty()) return refuse(reason);
   std::int32_t version[3] = {};
   if (table.rt.aclrtGetSocName != nullptr && table.rt.aclrtGetSocName() != nullptr)

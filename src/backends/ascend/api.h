@@ -24,6 +24,13 @@ struct Runtime {
 #undef MOEKIT_ASCEND_FUNCTION
 };
 
+/// All null where libhccl.so is missing.
+struct Collectives {
+#define MOEKIT_ASCEND_FUNCTION(result, name, parameters) result(*name) parameters = nullptr;
+  MOEKIT_ASCEND_COLLECTIVES(MOEKIT_ASCEND_FUNCTION)
+#undef MOEKIT_ASCEND_FUNCTION
+};
+
 struct Operators {
 #define MOEKIT_ASCEND_OPERATOR(member, symbol, ...) Operator<__VA_ARGS__> member;
   MOEKIT_ASCEND_OPERATORS(MOEKIT_ASCEND_OPERATOR)
@@ -33,6 +40,7 @@ struct Operators {
 struct Api {
   Runtime rt;
   Operators op;
+  Collectives hccl;
   std::string reason;   // why the device cannot be used: "not available: ..."; empty when it can
   std::string absent;   // names of operators that this installation lacks, for explain()
   std::string version;  // of the runtime and the chip, for explain()

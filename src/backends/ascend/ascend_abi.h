@@ -85,6 +85,22 @@ constexpr std::int32_t kAclRepeatInitialize = 100002;
   O(int, aclSetOutputTensorAddr, (AclExecutor*, std::size_t index, AclTensor*, void*))                         \
   O(int, aclSetDynamicInputTensorAddr, (AclExecutor*, std::size_t index, std::size_t at, AclTensorList*, void*))
 
+/// Functions of HCCL, the collectives between devices. Counts are elements; X(return type, name, parameters).
+struct HcclRootInfo {
+  char internal[4108];
+};
+using HcclComm = void*;
+enum HcclDType : std::int32_t { kHcclFloat16 = 3, kHcclFloat = 4, kHcclBFloat16 = 11 };
+constexpr std::int32_t kHcclSum = 0;
+#define MOEKIT_ASCEND_COLLECTIVES(X)                                                                           \
+  X(int, HcclGetRootInfo, (HcclRootInfo*))                                                                     \
+  X(int, HcclCommInitRootInfo, (std::uint32_t ranks, const HcclRootInfo*, std::uint32_t rank, HcclComm*))       \
+  X(int, HcclCommDestroy, (HcclComm))                                                                          \
+  X(int, HcclAllGather, (void* send, void* receive, std::uint64_t count, std::int32_t dtype, HcclComm, AclStream)) \
+  X(int, HcclReduceScatter, (void* send, void* receive, std::uint64_t count, std::int32_t dtype, std::int32_t reduction, \
+                             HcclComm, AclStream))                                                             \
+  X(const char*, HcclGetErrorString, (int))
+
 /// X(member, symbol, parameter types before the workspace size). In brackets: the lowest generation of chips.
 #define MOEKIT_ASCEND_OPERATORS(X)                                                                             \
   /* x [T,E], finished, k, y, ids, rows: softmax, then top-k; not renormalised */                              \

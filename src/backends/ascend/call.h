@@ -31,9 +31,9 @@ struct Permuted {
   Tensor counts;                 // [experts] int64 rows of each expert
   Tail tail = Tail::kUndefined;  // what slots without an expert need: they point into the tail
 };
-/// ids >= experts (up to `id_limit`, which no id reaches) belong to no expert; `skips`: there may be such. `quantise`:
-/// rows to int8.
-Permuted permute_rows(Queue& queue, const Tensor& x, const Tensor& ids, std::int64_t experts, std::int64_t id_limit,
+/// Rows for the experts of `slice`. Other ids (none reaches `id_limit`) belong to no expert here; `skips`: there may be
+/// such. `quantise`: rows to int8.
+Permuted permute_rows(Queue& queue, const Tensor& x, const Tensor& ids, ExpertSlice slice, std::int64_t id_limit,
                       bool skips, bool quantise);
 
 /// The experts on sorted rows [rows, input] (with scales where they are int8), `counts` of them each; [rows, output] of
@@ -48,6 +48,13 @@ Tensor activate(Queue& queue, const ExpertConfig& config, const Tensor& in);
 /// Everything after routing: y [tokens, output] contiguous.
 void run_experts(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& y,
                  const Constants& constants);
+
+/// The two halves of it: the sum over the block's own routed experts into `sum` [tokens, output] float32 or y's dtype,
+/// and what is added to the sum over all of them.
+void sum_experts(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& sum,
+                 const Constants& constants);
+void add_others(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& sum,
+                const Tensor& y, const Constants& constants);
 
 /// Makes room for `tokens` in the tables. Waits for nothing when there is.
 void grow_constants(Constants& constants, const AscendBlock& block, std::int64_t tokens, AclStream stream);

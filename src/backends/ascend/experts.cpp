@@ -86,17 +86,21 @@ void sparse_sum(Queue& queue, const AscendBlock& block, const Tensor& x, const R
   const RouterConfig& config = block.config().router;
   const Mlp& mlp = block.routed;
   const bool at_input = config.apply_at == ApplyAt::kInput;
-  const bool skips = config.source == RouterSource::kExternal || config.num_identity > 0;
-  const std::int64_t tokens = x.dims[0], k = config.top_k;
+  const std::int64_t tokens = x.dims[0], k = config.top_k, end = block.first_expert + mlp.experts;
   Tensor input = x, ids = slots.ids, weights = slots.weights;
   if (at_input) {
     input = weighted_input(queue, x, routed.weights);
     ids = slots.ids.reshaped({tokens * k, 1});
-    weights = cast(queue, below(queue, slots.ids, config.num_experts), kAclFloat);  // 1 for experts, 0 for others
+    weights = cast(queue, below(queue, slots.ids, end), kAclFloat);  // 1 for experts, 0 for others
+  }
+  if (mlp.experts != config.num_experts) {  // the others are on other devices
+    if (!at_input) weights = copied(queue, weights);
+    fill_where(queue, weights, below(queue, slots.ids, block.first_expert), 0.0);
+    fill_where(queue, weights, at_least(queue, slots.ids, end), 0.0);
   }
   if (factor != 1.0) weights = scaled(queue, weights, factor);
-  const Permuted p = permute_rows(queue, cast(queue, input, mlp.dtype), ids, mlp.experts, config.columns() + 1, skips,
-                                  mlp.down.product == Product::kA8W8);
+  const Permuted p = permute_rows(queue, cast(queue, input, mlp.dtype), ids, {block.first_expert, mlp.experts},
+                                  config.columns() + 1, block.skips(), mlp.down.product == Product::kA8W8);
   const Tensor rows = run_mlp(queue, mlp, p.rows, p.scales, p.counts, p.tail);
   unpermute(queue, cast(queue, rows, out.dtype), p.row_index, weights, out);
 }
@@ -130,31 +134,59 @@ void finish(Queue& queue, const Sum& sum, const Tensor& y) {
   if (y.dtype != total.dtype) cast_to(queue, total, y);
 }
 
+// Sums are rounded to bfloat16 only where x, weights and y all are.
+AclDType sum_dtype(const AscendBlock& block, const Tensor& y) {
+  return block.routed.dtype == y.dtype ? y.dtype : kAclFloat;
+}
+
+bool has_others(const BlockConfig& config) { return config.shared.count > 0 || config.router.num_identity > 0; }
+
+void sum_of_slots(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Slots& slots,
+                  const Tensor& sum, const Constants& constants) {
+  const double factor = factors_of(block.config()).routed;
+  if (!block.dense) return sparse_sum(queue, block, x, routed, slots, factor, sum);
+  dense_sum(queue, block, x, factor != 1.0 ? scaled(queue, slots.weights, factor) : slots.weights, constants, sum);
+}
+
+void others_of_slots(Queue& queue, const AscendBlock& block, const Tensor& x, const Slots& slots, const Tensor& routed,
+                     const Tensor& y, const Constants& constants) {
+  const BlockConfig& config = block.config();
+  const Factors factors = factors_of(config);
+  Sum sum;
+  sum.routed = routed;
+  if (slots.identity) {
+    const Tensor own = queue.make(routed.dtype, {x.dims[0], x.dims[1]});
+    queue.run(api().op.mul, cast(queue, x, routed.dtype), cast(queue, slots.identity, routed.dtype), own);
+    sum.add(own, factors.routed);
+  }
+  if (config.shared.count > 0) sum.add(shared_sum(queue, block, x, routed.dtype, constants), factors.shared);
+  finish(queue, sum, y);
+}
+
 }  // namespace
+
+void sum_experts(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& sum,
+                 const Constants& constants) {
+  sum_of_slots(queue, block, x, routed, slots_of(queue, block.config().router, routed), sum, constants);
+}
+
+void add_others(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& sum,
+                const Tensor& y, const Constants& constants) {
+  const RouterConfig& router = block.config().router;
+  const Slots slots = router.num_identity > 0 ? slots_of(queue, router, routed) : Slots{};
+  if (has_others(block.config()) || sum.dtype != y.dtype)
+    return others_of_slots(queue, block, x, slots, sum, y, constants);
+  copy_elements(queue, sum, y);
+}
 
 void run_experts(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& y,
                  const Constants& constants) {
-  const BlockConfig& config = block.config();
-  const Factors factors = factors_of(config);
-  // Sums are rounded to bfloat16 only where x, weights and y all are.
-  const AclDType dtype = block.routed.dtype == y.dtype ? y.dtype : kAclFloat;
-  const Slots slots = slots_of(queue, config.router, routed);
-  const bool alone = !slots.identity && config.shared.count == 0 && y.dtype == dtype;
-  Sum sum;
-  sum.routed = alone ? y : queue.make(dtype, {y.dims[0], y.dims[1]});
-  if (block.dense) {
-    const Tensor weights = factors.routed != 1.0 ? scaled(queue, slots.weights, factors.routed) : slots.weights;
-    dense_sum(queue, block, x, weights, constants, sum.routed);
-  } else {
-    sparse_sum(queue, block, x, routed, slots, factors.routed, sum.routed);
-  }
-  if (slots.identity) {
-    const Tensor own = queue.make(dtype, {x.dims[0], x.dims[1]});
-    queue.run(api().op.mul, cast(queue, x, dtype), cast(queue, slots.identity, dtype), own);
-    sum.add(own, factors.routed);
-  }
-  if (config.shared.count > 0) sum.add(shared_sum(queue, block, x, dtype, constants), factors.shared);
-  if (!alone) finish(queue, sum, y);
+  const AclDType dtype = sum_dtype(block, y);
+  const Slots slots = slots_of(queue, block.config().router, routed);
+  const bool alone = !has_others(block.config()) && y.dtype == dtype;  // the sum is y
+  const Tensor sum = alone ? y : queue.make(dtype, {y.dims[0], y.dims[1]});
+  sum_of_slots(queue, block, x, routed, slots, sum, constants);
+  if (!alone) others_of_slots(queue, block, x, slots, sum, y, constants);
 }
 
 }  // namespace moekit::ascend

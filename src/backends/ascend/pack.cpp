@@ -198,7 +198,7 @@ class Packer {
 };
 
 AscendBlock::AscendBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats,
-                         int device)
+                         int device, ExpertSlice slice)
     : PackedBlock(config, formats), tables(read_router_tables(config.router, tensors.router)), device_(device) {
   const DeviceScope scope(device);
   Packer packer(*this, formats);
@@ -208,7 +208,10 @@ AscendBlock::AscendBlock(const BlockConfig& config, const BlockTensors& tensors,
   router_bias = packer.upload(tables.bias, {1, columns});
   selection_bias = packer.upload(tables.selection_bias, {columns});
   shared_gate = packer.upload(packer.read_vector(tensors.shared_gate), {1, hidden});
-  routed = packer.mlp(config.expert, tensors.experts, formats.routed, formats.int8_activations);
+  if (slice.count == 0) slice = {0, config.router.num_experts};
+  first_expert = slice.first;
+  const auto first = tensors.experts.begin() + slice.first;
+  routed = packer.mlp(config.expert, {first, first + slice.count}, formats.routed, formats.int8_activations);
   if (config.shared.count > 0)
     shared = packer.mlp(config.shared.expert, tensors.shared, formats.shared, formats.int8_activations);
   const auto plan_for = [&](bool bf16) {
@@ -218,7 +221,7 @@ AscendBlock::AscendBlock(const BlockConfig& config, const BlockTensors& tensors,
   f32_plan = plan_for(false);
   bf16_plan = plan_for(true);
   dense = config.router.all_experts && config.router.num_identity == 0 && config.expert.act == Activation::kLinear &&
-          routed.down.product == Product::kFloat;
+          routed.down.product == Product::kFloat && routed.experts == config.router.num_experts;
 }
 
 }  // namespace moekit::ascend

@@ -43,9 +43,16 @@ struct Mlp {
   Projection down;
 };
 
+/// Routed experts first .. first + count of a block; count 0: all.
+struct ExpertSlice {
+  std::int64_t first = 0, count = 0;
+};
+
 class AscendBlock final : public PackedBlock {
  public:
-  AscendBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats, int device);
+  /// `slice`: the experts that this device holds, of an expert-parallel layer.
+  AscendBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats, int device,
+              ExpertSlice slice = {});
   std::size_t bytes() const noexcept override { return bytes_; }
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
@@ -54,12 +61,18 @@ class AscendBlock final : public PackedBlock {
   /// How x of a dtype is routed.
   const RoutePlan& plan(DType native) const noexcept { return native == DType::kBFloat16 ? bf16_plan : f32_plan; }
 
-  RouterTables tables;    // for routing on the host
-  Tensor router_weight;   // [columns, hidden] float32
-  Tensor router_bias;     // [1, columns] float32
-  Tensor selection_bias;  // [columns] float32
-  Tensor shared_gate;     // [1, hidden] float32
+  RouterTables tables;            // for routing on the host
+  Tensor router_weight;           // [columns, hidden] float32
+  Tensor router_bias;             // [1, columns] float32
+  Tensor selection_bias;          // [columns] float32
+  Tensor shared_gate;             // [1, hidden] float32
+  std::int64_t first_expert = 0;  // of `routed` among the block's experts
   Mlp routed, shared;
+  /// Whether slots may have no expert here: identity experts, ids from outside, experts of other devices.
+  bool skips() const noexcept {
+    return config().router.source == RouterSource::kExternal || config().router.num_identity > 0 ||
+           routed.experts != config().router.num_experts;
+  }
   bool dense = false;  // every expert is linear and takes every token: one plain product
   RoutePlan f32_plan, bf16_plan;
 

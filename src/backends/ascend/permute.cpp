@@ -9,14 +9,15 @@ namespace {
 constexpr std::int64_t kDropless = 0, kCounts = 1, kRowIndexByPosition = 0;
 
 // V3 counts in int64 over a range of experts and gives -1 for rows outside of it.
-Permuted permute_v3(Queue& queue, const Tensor& x, const Tensor& ids, std::int64_t experts, std::int64_t id_limit,
+Permuted permute_v3(Queue& queue, const Tensor& x, const Tensor& ids, ExpertSlice slice, std::int64_t id_limit,
                     bool skips, bool quantise) {
   const std::int64_t slots = ids.elements(), hidden = x.dims[1];
   Permuted p = {queue.make(quantise ? kAclInt8 : x.dtype, {slots, hidden}), queue.make(kAclFloat, {slots}),
-                queue.make(kAclInt32, {slots}), queue.make(kAclInt64, {experts}), Tail::kUndefined};
+                queue.make(kAclInt32, {slots}), queue.make(kAclInt64, {slice.count}), Tail::kUndefined};
   constexpr std::int64_t kNoCapacity = 0;
   queue.run(api().op.init_routing_v3, x, ids, nullptr, nullptr, slots, kNoCapacity, id_limit, kDropless, kCounts, true,
-            quantise ? 1 : -1, Ints{{0, experts}}, kRowIndexByPosition, p.rows, p.row_index, p.counts, p.scales);
+            quantise ? 1 : -1, Ints{{slice.first, slice.first + slice.count}}, kRowIndexByPosition, p.rows, p.row_index,
+            p.counts, p.scales);
   if (skips) {  // the last row is one of no expert if any is
     fill_where(queue, p.row_index, below(queue, p.row_index, 0), static_cast<double>(slots - 1));
     p.tail = Tail::kZeroLast;
@@ -24,7 +25,7 @@ Permuted permute_v3(Queue& queue, const Tensor& x, const Tensor& ids, std::int64
   return p;
 }
 
-// V2 sorts rows of all ids, those >= experts last, and counts in int32.
+// V2 sorts rows of all ids, those >= experts last (it has no slices: experts are all), and counts in int32.
 Permuted permute_v2(Queue& queue, const Tensor& x, const Tensor& ids, std::int64_t experts, std::int64_t id_limit,
                     bool skips) {
   const std::int64_t slots = ids.elements(), hidden = x.dims[1];
@@ -40,10 +41,10 @@ Permuted permute_v2(Queue& queue, const Tensor& x, const Tensor& ids, std::int64
 
 }  // namespace
 
-Permuted permute_rows(Queue& queue, const Tensor& x, const Tensor& ids, std::int64_t experts, std::int64_t id_limit,
+Permuted permute_rows(Queue& queue, const Tensor& x, const Tensor& ids, ExpertSlice slice, std::int64_t id_limit,
                       bool skips, bool quantise) {
-  if (api().op.init_routing_v3) return permute_v3(queue, x, ids, experts, id_limit, skips, quantise);
-  Permuted p = permute_v2(queue, x, ids, experts, id_limit, skips);
+  if (api().op.init_routing_v3) return permute_v3(queue, x, ids, slice, id_limit, skips, quantise);
+  Permuted p = permute_v2(queue, x, ids, slice.count, id_limit, skips);
   if (!quantise) return p;
   const Tensor codes = queue.make(kAclInt8, {p.rows.dims[0], p.rows.dims[1]});
   p.scales = queue.make(kAclFloat, {p.rows.dims[0]});
