@@ -53,9 +53,10 @@ NewArray new_output(const MoeLayer& layer, const ArrayView& x) {
 void run(const MoeLayer& layer, const MatrixView& x, void* y, const RouteInputs& inputs, const RoutingView* routing) {
   const std::int64_t cols = layer.config().expert.output;
   const MutableMatrixView out{y, x.dtype, x.rows, cols, cols};
-  if (work_of(layer, x.rows) < kReleaseGilWork) return layer.forward(x, out, inputs, routing);
+  const bool host = layer.device().kind == DeviceKind::kCpu;
+  if (host && work_of(layer, x.rows) < kReleaseGilWork) return layer.forward(x, out, inputs, routing);
   const ReleaseGil released;
-  layer.forward(x, out, inputs, routing);
+  layer.forward_host(x, out, inputs, routing);
 }
 
 /// An array of the caller as rows x k values, converted where its dtype asks for it.
