@@ -5,13 +5,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <set>
-
 #include "bindings.h"
 #include "formats/read.h"
 #include "gil.h"
 #include "moekit/model.h"
-#include "moekit/quantised.h"
 
 namespace moekit::python {
 namespace {
@@ -45,49 +42,32 @@ py::array_t<float> read_tensor(const std::string& path, const std::string& name)
   return py::array_t<float>(tensor.shape, values.data());
 }
 
-/// Bytes of a matrix as it lies in the file.
-std::size_t matrix_bytes(const MatrixRef& matrix) {
-  const auto elements = static_cast<std::size_t>(matrix.rows * matrix.cols);
-  if (matrix.tensor.encoding != Encoding::kPlain) {
-    const EncodingInfo& info = encoding_info(matrix.tensor.encoding);
-    return elements / static_cast<std::size_t>(info.block) * info.bytes;
-  }
-  if (matrix.quant != nullptr)
-    return static_cast<std::size_t>(static_cast<double>(elements) * bits_per_weight(matrix.quant->format, matrix.cols) /
-                                    8.0);
-  return elements * dtype_size(matrix.tensor.dtype);
-}
-
-/// "Q4_K", "bfloat16", or what a matrix's codes and scales are called.
-std::string_view matrix_type(const MatrixRef& matrix) {
-  const bool named = matrix.quant == nullptr || matrix.tensor.encoding != Encoding::kPlain;
-  return named ? matrix.tensor.type_name() : matrix.quant->format.name;
-}
-
-/// Bytes of the matrices of one routed expert, and of all of them with the shared ones, as they lie in the file.
-py::dict block_bytes(const std::string& path, std::int64_t layer) {
-  const LoadedBlock block = load_block(path, layer);
-  const auto bytes = [](const ExpertTensors& expert) {
-    std::size_t sum = 0;
-    for (const MatrixRef* part :
-         {&expert.gate, &expert.up, &expert.down, &expert.gate_bias, &expert.up_bias, &expert.down_bias})
-      if (*part) sum += matrix_bytes(*part);
-    return sum;
-  };
-  std::size_t routed = 0, shared = 0;
-  for (const ExpertTensors& expert : block.tensors.experts) routed += bytes(expert);
-  for (const ExpertTensors& expert : block.tensors.shared) shared += bytes(expert);
+/// WeightsInfo as a dict.
+py::dict to_dict(const WeightsInfo& info) {
   py::dict out;
-  out["expert"] = block.tensors.experts.empty() ? 0 : bytes(block.tensors.experts.front());
-  out["routed"] = routed;
-  out["shared"] = shared;
-  const ExpertTensors& first = block.tensors.experts.front();
-  std::set<std::string_view> types;
-  for (const MatrixRef* part : {&first.gate, &first.up, &first.down})
-    if (*part) types.insert(matrix_type(*part));
-  std::string names;
-  for (const std::string_view type : types) names += (names.empty() ? "" : ", ") + std::string(type);
-  out["dtype"] = names;
+  out["dtype"] = info.dtype;
+  out["expert"] = info.expert_bytes;
+  out["routed"] = info.routed_bytes;
+  out["shared"] = info.shared_bytes;
+  out["bits_per_weight"] = info.bits_per_weight;
+  py::list parts;
+  for (const WeightsInfo::Part& part : info.parts) {
+    py::dict item;
+    item["name"] = part.name;
+    item["format"] = part.format;
+    item["bits_per_weight"] = part.bits_per_weight;
+    parts.append(item);
+  }
+  out["parts"] = parts;
+  out["notes"] = info.notes;
+  return out;
+}
+
+/// How the weights of each layer's experts lie in the file.
+py::list weights_of(const std::string& path, const std::vector<std::int64_t>& layers) {
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  py::list out;
+  for (const std::int64_t layer : layers) out.append(to_dict(inspect_weights(load_block(checkpoint, layer))));
   return out;
 }
 
@@ -95,15 +75,15 @@ py::dict block_bytes(const std::string& path, std::int64_t layer) {
 
 void bind_checkpoint(py::module_& module) {
   module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
-                              const std::string& device, const std::string& backend) {
-    const LayerOptions options{dtype, parse_device(device), backend};
+                              const std::string& device, const std::string& backend, bool nonfinite_scales) {
+    const LayerOptions options{dtype, parse_device(device), backend, nonfinite_scales};
     const ReleaseGil released;
     return std::make_shared<MoeLayer>(load_layer(path, layer, options));
   });
   module.def("inspect_model", &inspect);
   module.def("block_config",
              [](const std::string& path, std::int64_t layer) { return config_to_dict(block_config(path, layer)); });
-  module.def("block_bytes", &block_bytes);
+  module.def("weights_of", &weights_of);
   module.def("tensors", &tensors_of);
   module.def("read_tensor", &read_tensor);
   module.def("model_families", [] {

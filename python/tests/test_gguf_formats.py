@@ -216,7 +216,7 @@ def test_inspect_and_verify(tmp_path):
     path = tmp_path / "model.gguf"
     write_model(path, Type.Q4_K, Type.Q4_K, Type.Q6_K, Type.Q8_0)
     facts = command("inspect", path)
-    assert facts["family"] == "qwen2_moe" and facts["moe_layers"] == [0, 1] and facts["dtype"] == "Q4_K, Q6_K"
+    assert facts["family"] == "qwen2_moe" and facts["moe_layers"] == [0, 1] and facts["dtype"] == "q4_k, q6_k, int8"
     assert facts["expert_bytes"] == I * H // 256 * (144 + 144 + 210)
     assert facts["layer_bytes"] == E * facts["expert_bytes"] + 3 * S * H // 32 * 34
     for dtype in ("auto", "float32"):

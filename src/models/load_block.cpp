@@ -11,6 +11,7 @@
 #include "models/expert_tensors.h"
 #include "models/family.h"
 #include "models/gguf.h"
+#include "models/quantisation.h"
 #include "moekit/model.h"
 
 namespace moekit {
@@ -19,17 +20,18 @@ namespace {
 struct Model {
   Config config;
   Family family;
+  bool gguf = false;
 };
 
 /// config.json of the folder, or beside the file; or what a GGUF file says itself.
 Model read_model(const std::string& path) {
   if (is_gguf(path)) {
     GgufFamily gguf = read_gguf_family(path);
-    return {std::move(gguf.config), std::move(gguf.family)};
+    return {std::move(gguf.config), std::move(gguf.family), true};
   }
   Config config = Config::read(checkpoint_folder(path));
   Family family = find_family(config);
-  return {std::move(config), std::move(family)};
+  return {std::move(config), std::move(family), false};
 }
 
 BlockConfig read_layer(Model& model, std::int64_t layer) {
@@ -68,9 +70,10 @@ TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& t
 RouterTensors take_router(const Family& family, const Config& config, const BlockConfig& block, Accounting& tensors) {
   const std::int64_t columns = block.router.columns();
   RouterTensors router;
-  router.weight = decoded(
-      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of the configuration"));
-  if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of the configuration");
+  router.weight = decoded(tensors.take(family.router_weight, {columns, block.expert.input},
+                                       "experts and hidden size of the configuration"));
+  if (!family.router_bias.empty())
+    router.bias = tensors.take(family.router_bias, {columns}, "experts of the configuration");
   if (!family.in_scale.empty()) router.in_scale = take_in_scale(family, block.expert.input, tensors);
   if (!family.per_expert_scale.empty())
     router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of the configuration");
@@ -91,9 +94,9 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
 
 MatrixRef take_shared_gate(const Family& family, std::int64_t hidden, Accounting& tensors) {
   const bool vector = tensors.shape(tensors.find(family.shared_gate_weight)).size() == 1;  // [H] in GGUF
-  TensorRef gate = decoded(tensors.take(
-      family.shared_gate_weight, vector ? std::vector<std::int64_t>{hidden} : std::vector<std::int64_t>{1, hidden},
-      "1, hidden size"));
+  const std::vector<std::int64_t> shape =
+      vector ? std::vector<std::int64_t>{hidden} : std::vector<std::int64_t>{1, hidden};
+  TensorRef gate = decoded(tensors.take(family.shared_gate_weight, shape, "1, hidden size"));
   gate.shape = {1, hidden};
   return matrix_of(gate);
 }
@@ -116,18 +119,27 @@ BlockConfig block_config(const std::string& path, std::int64_t layer) {
 
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
   Model model = read_model(path);
+  read_layer(model, layer);  // what config.json does not allow is told before files are opened
+  return load_block(Checkpoint::open(path), layer);
+}
+
+LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer) {
+  Model model = read_model(checkpoint.path());
   const Family& family = model.family;
   LoadedBlock loaded;
   loaded.config = read_layer(model, layer);
-  const Checkpoint checkpoint = Checkpoint::open(path);
   Accounting tensors(checkpoint, family, layer);
   loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
-  loaded.tensors.experts = take_experts(family, loaded.config, tensors);
-  loaded.tensors.shared = take_shared(family, loaded.config, tensors);
+  // Blocks of a GGUF file say what they are; files beside it are of other checkpoints.
+  const Quantisation quantisation = model.gguf ? Quantisation() : read_quantisation(model.config);
+  loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
+  loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
     loaded.tensors.shared_gate = take_shared_gate(family, loaded.config.expert.input, tensors);
   tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
   validate(loaded.config, loaded.tensors);
+  loaded.tensors.notes = quantisation.notes;
+  for (const std::string& what : tensors.unused()) loaded.tensors.notes.push_back("not used: " + what);
   return loaded;
 }
 

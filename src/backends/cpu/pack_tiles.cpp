@@ -58,7 +58,9 @@ struct Writer {
     }
     const std::int64_t groups = format.groups;
     if (format.uniform) {
-      std::memcpy(out, matrix.scales.data() + first * groups, static_cast<std::size_t>(groups) * 4);
+      // A tile past the last row keeps scales of zero.
+      if (first < matrix.rows)
+        std::memcpy(out, matrix.scales.data() + first * groups, static_cast<std::size_t>(groups) * 4);
       return;
     }
     if (weight.group != 0 && !format.by_column) return;

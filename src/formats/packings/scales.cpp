@@ -60,7 +60,7 @@ void read_column_groups(const QuantTensors& tensors, ReadScratch&, QuantRows& ou
       throw CheckpointError("[g_idx] " + tensors.column_groups.name + ": column " + std::to_string(k) +
                             " is of group " + std::to_string(g) + ", expected 0 .. " +
                             std::to_string(out.groups() - 1));
-    in_order = in_order && g == k / out.format.group;
+    in_order = in_order && g == (out.format.group == 0 ? 0 : k / out.format.group);
   }
   if (!in_order) out.column_groups.assign(groups.begin(), groups.end());
 }
