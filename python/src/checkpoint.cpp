@@ -5,13 +5,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <set>
-
 #include "bindings.h"
 #include "formats/read.h"
 #include "gil.h"
 #include "moekit/model.h"
-#include "moekit/quantised.h"
 
 namespace moekit::python {
 namespace {

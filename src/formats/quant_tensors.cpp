@@ -137,9 +137,7 @@ void validate(const QuantTensors& t) {
 }
 
 double stored_bytes(const MatrixRef& matrix) {
-  const auto bytes = [](const TensorRef& tensor) {
-    return tensor ? static_cast<double>(tensor.elements()) * static_cast<double>(dtype_size(tensor.dtype)) : 0.0;
-  };
+  const auto bytes = [](const TensorRef& tensor) { return tensor ? static_cast<double>(tensor.bytes()) : 0.0; };
   if (!matrix) return 0.0;
   const auto rows = static_cast<double>(matrix.rows);
   if (matrix.quant == nullptr)

@@ -2,7 +2,6 @@
 #include "models/expert_tensors.h"
 
 #include <algorithm>
-#include <memory>
 
 #include "models/quantised_projection.h"
 #include "models/stacked_scales.h"

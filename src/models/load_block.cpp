@@ -20,17 +20,18 @@ namespace {
 struct Model {
   Config config;
   Family family;
+  bool gguf = false;
 };
 
 /// config.json of the folder, or beside the file; or what a GGUF file says itself.
 Model read_model(const std::string& path) {
   if (is_gguf(path)) {
     GgufFamily gguf = read_gguf_family(path);
-    return {std::move(gguf.config), std::move(gguf.family)};
+    return {std::move(gguf.config), std::move(gguf.family), true};
   }
   Config config = Config::read(checkpoint_folder(path));
   Family family = find_family(config);
-  return {std::move(config), std::move(family)};
+  return {std::move(config), std::move(family), false};
 }
 
 BlockConfig read_layer(Model& model, std::int64_t layer) {
@@ -93,9 +94,9 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
 
 MatrixRef take_shared_gate(const Family& family, std::int64_t hidden, Accounting& tensors) {
   const bool vector = tensors.shape(tensors.find(family.shared_gate_weight)).size() == 1;  // [H] in GGUF
-  TensorRef gate = decoded(tensors.take(
-      family.shared_gate_weight, vector ? std::vector<std::int64_t>{hidden} : std::vector<std::int64_t>{1, hidden},
-      "1, hidden size"));
+  const std::vector<std::int64_t> shape =
+      vector ? std::vector<std::int64_t>{hidden} : std::vector<std::int64_t>{1, hidden};
+  TensorRef gate = decoded(tensors.take(family.shared_gate_weight, shape, "1, hidden size"));
   gate.shape = {1, hidden};
   return matrix_of(gate);
 }
@@ -129,7 +130,8 @@ LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer) {
   loaded.config = read_layer(model, layer);
   Accounting tensors(checkpoint, family, layer);
   loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
-  const Quantisation quantisation = read_quantisation(model.config);
+  // Blocks of a GGUF file say what they are; files beside it are of other checkpoints.
+  const Quantisation quantisation = model.gguf ? Quantisation() : read_quantisation(model.config);
   loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
   loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)

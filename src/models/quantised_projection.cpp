@@ -114,6 +114,12 @@ bool has_projection(const std::string& weight, const Accounting& tensors) {
 
 std::shared_ptr<const QuantTensors> take_quantised(const Quantisation& published, const Projection& projection,
                                                    Accounting& tensors) {
+  const TensorRef* plain_name = tensors.peek(projection.weight);
+  if (plain_name != nullptr && plain_name->encoding != Encoding::kPlain) {  // ggml's blocks have all inside
+    std::vector<std::int64_t> shape = {projection.rows, projection.cols};
+    if (projection.count > 0) shape.insert(shape.begin(), projection.count);
+    return ggml_tensors(tensors.take(projection.weight, shape, projection.why));
+  }
   const Codes codes = find_codes(projection, tensors);
   if (codes.take == nullptr) {
     refuse_missing_codes(projection, tensors);

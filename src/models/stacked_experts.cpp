@@ -42,6 +42,21 @@ class Stack {
   TensorRef plain_;
 };
 
+/// The biases of separate tensors, whose names end in ".weight".
+void take_separate_biases(const BlockConfig& config, const SeparateNames& names, Accounting& tensors,
+                          std::vector<ExpertTensors>& experts) {
+  const auto take = [&](bool wanted, const std::string& weight, std::int64_t size, MatrixRef ExpertTensors::*part) {
+    if (!wanted) return;
+    const std::string name = weight.substr(0, weight.rfind('.')) + ".bias";
+    const TensorRef& bias = tensors.take(name, {config.router.num_experts, size}, "experts, size of a bias");
+    for (std::size_t e = 0; e < experts.size(); ++e)
+      experts[e].*part = bias_of(bias, static_cast<std::int64_t>(e), 0, size, 1);
+  };
+  take(config.expert.up_bias, names.gate, config.expert.intermediate, &ExpertTensors::gate_bias);
+  take(config.expert.up_bias, names.up, config.expert.intermediate, &ExpertTensors::up_bias);
+  take(config.expert.down_bias, names.down, config.expert.input, &ExpertTensors::down_bias);
+}
+
 }  // namespace
 
 std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig& config, const StackedNames& names,
@@ -91,35 +106,17 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
   return experts;
 }
 
-namespace {
-
-/// The biases of separate tensors, whose names end in ".weight".
-void take_separate_biases(const BlockConfig& config, const SeparateNames& names, Accounting& tensors,
-                          std::vector<ExpertTensors>& experts) {
-  const auto take = [&](bool wanted, const std::string& weight, std::int64_t size, MatrixRef ExpertTensors::*part) {
-    if (!wanted) return;
-    const std::string name = weight.substr(0, weight.rfind('.')) + ".bias";
-    const TensorRef& bias = tensors.take(name, {config.router.num_experts, size}, "experts, size of a bias");
-    for (std::size_t e = 0; e < experts.size(); ++e)
-      experts[e].*part = bias_of(bias, static_cast<std::int64_t>(e), 0, size, 1);
-  };
-  take(config.expert.up_bias, names.gate, config.expert.intermediate, &ExpertTensors::gate_bias);
-  take(config.expert.up_bias, names.up, config.expert.intermediate, &ExpertTensors::up_bias);
-  take(config.expert.down_bias, names.down, config.expert.input, &ExpertTensors::down_bias);
-}
-
-}  // namespace
-
 std::vector<ExpertTensors> take_separate(const BlockConfig& config, const SeparateNames& names,
                                          const Quantisation& quantisation, Accounting& tensors) {
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
   const char* why = "experts, intermediate size and hidden size of the configuration";
-  std::vector<ExpertTensors> experts(static_cast<std::size_t>(count));
+  std::vector<ExpertTensors> experts;
   if (!names.flat) {
     const Stack gate({names.gate, count, inner, hidden, 1, why}, {count, inner, hidden}, false, quantisation, tensors);
     const Stack up({names.up, count, inner, hidden, 1, why}, {count, inner, hidden}, false, quantisation, tensors);
     const Stack down({names.down, count, hidden, inner, 1, why}, {count, hidden, inner}, false, quantisation, tensors);
+    experts.resize(static_cast<std::size_t>(count));
     for (std::int64_t e = 0; e < count; ++e) {
       ExpertTensors& expert = experts[static_cast<std::size_t>(e)];
       expert.gate = gate.matrix(e);
@@ -134,6 +131,7 @@ std::vector<ExpertTensors> take_separate(const BlockConfig& config, const Separa
   const TensorRef& gate = tensors.take(names.gate, flat, why);
   const TensorRef& up = tensors.take(names.up, flat, why);
   const TensorRef& down = tensors.take(names.down, flat, why);
+  experts.resize(static_cast<std::size_t>(count));  // the tensors have as many
   for (std::int64_t e = 0; e < count; ++e) {
     ExpertTensors& expert = experts[static_cast<std::size_t>(e)];
     const std::int64_t offset = e * inner * hidden;

@@ -13,7 +13,7 @@ using namespace test;  // NOLINT(google-build-using-namespace): the builder's wo
 std::string error_of(const TinyGguf& model, std::int64_t layer = 1) {
   const TempFolder folder;
   const std::string path = folder.write("x.gguf", model.file().bytes());
-  return checkpoint_error_of([&] { load_layer(path, layer); });
+  return checkpoint_error_of([&] { load_block(path, layer); });
 }
 void expect_part(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find("x.gguf"), std::string::npos) << text;
