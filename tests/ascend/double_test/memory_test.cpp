@@ -25,9 +25,7 @@ using MemoryDeathTest = Memory;
 TEST_F(MemoryDeathTest, HostCannotTouchIt) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   auto* const bytes = static_cast<volatile char*>(allocate(64));
-  EXPECT_DEATH(bytes[0] = 1, "the host touched device memory");
   EXPECT_DEATH(static_cast<void>(bytes[63] + 0), "the host touched device memory");
-  EXPECT_DEATH(bytes[64] = 1, "");  // the guard
   EXPECT_DEATH(*static_cast<volatile char*>(stream_) = 1, "the host touched a handle: stream");
   release(const_cast<char*>(bytes));
   EXPECT_DEATH(bytes[0] = 1, "the host touched device memory");
