@@ -43,11 +43,10 @@ void read_zeros(const QuantTensors& tensors, const StackRows& rows, ReadScratch&
       float& zero = out.zeros[static_cast<std::size_t>(i * groups + g)];
       if (tensors.packing == Packing::kWordsAlongK) {
         const std::int64_t slots = 32 / bits;
-        const std::int64_t word_rows = rows.index * ((tensors.rows + slots - 1) / slots) + n / slots;
-        const std::uint32_t code = word_code(data, word_rows * groups + g, n % slots, bits);
+        const std::uint32_t code = word_code(data, n / slots * groups + g, n % slots, bits);
         zero = zero_from_unsigned(static_cast<std::int32_t>(code), bits);
       } else {
-        zero = static_cast<float>(static_cast<std::int8_t>(data[(rows.index * tensors.rows + n) * groups + g]));
+        zero = static_cast<float>(static_cast<std::int8_t>(data[n * groups + g]));
       }
     }
   }
