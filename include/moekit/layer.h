@@ -83,14 +83,18 @@ struct BlockTensors {
 void validate(const BlockConfig& config, const BlockTensors& tensors);
 
 struct LayerOptions {
-  /// "auto" keeps float32 and bfloat16 as they are (float16 becomes float32); or the name of a weight format.
+  /// "auto" keeps every projection as the checkpoint has it (float16 becomes float32); or the name of a weight format:
+  /// matrices that are not in it are quantised, or dequantised.
   std::string dtype = "auto";
   Device device;
   /// "auto", or the name of a backend to force ("reference").
   std::string backend = "auto";
+  /// Accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
+  bool nonfinite_scales = false;
 };
 
-/// Where one expert's weights go: null data: not asked for. Matrices are of the packed dtype, biases [1, n] of float32.
+/// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype, quantised ones come
+/// back as float32; biases [1, n] of float32.
 struct ExpertViews {
   MutableMatrixView gate = {}, up = {}, down = {};
   MutableMatrixView gate_bias = {}, up_bias = {}, down_bias = {};
@@ -111,7 +115,7 @@ class MoeLayer {
   const BlockConfig& config() const noexcept;
   /// Name of the backend that runs the layer.
   std::string_view backend() const noexcept;
-  /// Name of the packed weight format.
+  /// Name of the packed weight format; several, separated by ", ", where projections differ.
   std::string_view format() const noexcept;
   /// Bytes of the packed weights.
   std::size_t packed_bytes() const noexcept;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <stdexcept>
@@ -7,6 +6,7 @@
 #include <utility>
 
 #include "core/environment.h"
+#include "layer/choose_formats.h"
 #include "layer/forward_checks.h"
 #include "layer/slot_pool.h"
 #include "moekit/error.h"
@@ -15,18 +15,6 @@
 
 namespace moekit {
 namespace {
-
-// "auto": bfloat16 when every expert matrix is, float32 otherwise.
-const WeightFormat& choose_format(const BlockTensors& tensors, const std::string& dtype) {
-  if (dtype != "auto") return weight_format(dtype);
-  const auto is_short = [](const ExpertTensors& e) {
-    return (!e.gate || e.gate.tensor.dtype == DType::kBFloat16) && (!e.up || e.up.tensor.dtype == DType::kBFloat16) &&
-           e.down.tensor.dtype == DType::kBFloat16;
-  };
-  const bool all = std::all_of(tensors.experts.begin(), tensors.experts.end(), is_short) &&
-                   std::all_of(tensors.shared.begin(), tensors.shared.end(), is_short);
-  return weight_format(all ? "bfloat16" : "float32");
-}
 
 void copy_rows(const MatrixView& x, void* target) noexcept {
   const auto size = static_cast<std::int64_t>(dtype_size(x.dtype));
@@ -39,14 +27,16 @@ void copy_rows(const MatrixView& x, void* target) noexcept {
 }  // namespace
 
 struct MoeLayer::Impl {
-  Impl(const BlockConfig& block_config, const WeightFormat& weight_format, const LayerOptions& options)
+  Impl(const BlockConfig& block_config, const BlockFormats& block_formats, const LayerOptions& options)
       : config(block_config),
-        format(weight_format),
+        formats(block_formats),
+        format_names(names(formats)),
         device(options.device),
-        backend(choose_backend(config, format, options, &declined)) {}
+        backend(choose_backend(config, formats, options, &declined)) {}
 
   BlockConfig config;
-  const WeightFormat& format;
+  BlockFormats formats;
+  std::string format_names;
   Device device;
   std::string declined;
   const Backend& backend;
@@ -58,9 +48,9 @@ struct MoeLayer::Impl {
 MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options) {
   validate(config);
   validate(config, tensors);
-  impl_ = std::make_unique<Impl>(config, choose_format(tensors, options.dtype), options);
+  impl_ = std::make_unique<Impl>(config, choose_formats(config, tensors, options), options);
   if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
-  impl_->packed = impl_->backend.pack(config, tensors, impl_->format, options.device);
+  impl_->packed = impl_->backend.pack(config, tensors, impl_->formats, options.device);
   impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, options.device);
   if (environment("MOEKIT_VERBOSE") == "1") std::fprintf(stderr, "%s", explain().c_str());
 }
@@ -71,7 +61,7 @@ MoeLayer& MoeLayer::operator=(MoeLayer&&) noexcept = default;
 
 const BlockConfig& MoeLayer::config() const noexcept { return impl_->config; }
 std::string_view MoeLayer::backend() const noexcept { return impl_->backend.name(); }
-std::string_view MoeLayer::format() const noexcept { return impl_->format.name; }
+std::string_view MoeLayer::format() const noexcept { return impl_->format_names; }
 std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }
 
 void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
@@ -110,7 +100,7 @@ void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const Ro
 }
 
 void MoeLayer::unpack(std::int64_t expert, const ExpertViews& out, bool shared) const {
-  check_unpack(impl_->config, impl_->format.element, expert, shared, out);
+  check_unpack(impl_->config, shared ? impl_->formats.shared : impl_->formats.routed, expert, shared, out);
   impl_->packed->unpack(expert, shared, out);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "backends/cpu/isa.h"
+#include "formats/format.h"
 
 namespace moekit::conformance {
 namespace {
@@ -59,7 +60,7 @@ MoeLayer make_layer(const Target& target, const BlockConfig& config, const Block
 std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                                         const std::string& dtype) {
   const ForcedIsa forced(target.isa);
-  return backend_by_name(target.backend).pack(config, tensors, weight_format(dtype), {});
+  return backend_by_name(target.backend).pack(config, tensors, uniform_formats(weight_format(dtype)), {});
 }
 
 }  // namespace moekit::conformance
