@@ -3,7 +3,7 @@
 // opens it through MOEKIT_CUDA_LIBRARY_PATH, and a test program that links it speaks to the same one.
 //
 // Environment, read by cuInit:
-//   MOEKIT_STANDIN_DEVICES  the devices, by compute capability and memory: "sm_90:1024M,sm_80" (default "sm_90");
+//   MOEKIT_STANDIN_DEVICES  the devices, by compute capability and memory: "sm_90:512M,sm_80" (default "sm_90,sm_80");
 //                           empty: a driver without a device
 //   MOEKIT_STANDIN_SCHEDULE eager, lazy or random:SEED (default random:1)
 // At the end of the process the problems that no test took are printed, and the process aborts.

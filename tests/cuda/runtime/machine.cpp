@@ -70,7 +70,7 @@ bool Machine::initialise() {
   if (initialised) return true;
   const char* list = std::getenv("MOEKIT_STANDIN_DEVICES");
   const char* schedule = std::getenv("MOEKIT_STANDIN_SCHEDULE");
-  std::istringstream stream(list != nullptr ? list : "sm_90");
+  std::istringstream stream(list != nullptr ? list : "sm_90,sm_80");
   std::vector<std::unique_ptr<DeviceModel>> found;
   for (std::string text; std::getline(stream, text, ',');) {
     found.push_back(std::make_unique<DeviceModel>());
