@@ -81,6 +81,9 @@ class Backend {
   virtual void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing,
                        const MutableMatrixView& y, Workspace& workspace, Stream* stream) const = 0;
 
+  /// Whether forward() holds the routing in its workspace: the layer then passes null pointers when nobody asks for it.
+  virtual bool keeps_routing() const noexcept { return false; }
+
   /// Both in turn; a backend that can do them in one sweep overrides it.
   virtual void forward(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs,
                        const RoutingView& routing, const MutableMatrixView& y, Workspace& workspace,
