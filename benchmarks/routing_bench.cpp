@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "formats/format.h"
 #include "common.h"
 #include "moekit/layer.h"
 
@@ -43,8 +44,9 @@ void route(benchmark::State& state) {
   const std::int64_t tokens = state.range(0);
   const Block block(kExperts, 16);  // experts too small to matter: they are not run
   const LayerOptions options;
-  const Backend& backend = choose_backend(block.config, weight_format("bfloat16"), options, nullptr);
-  const auto packed = backend.pack(block.config, block.tensors, weight_format("bfloat16"), options.device);
+  const BlockFormats formats = uniform_formats(weight_format("bfloat16"));
+  const Backend& backend = choose_backend(block.config, formats, options, nullptr);
+  const auto packed = backend.pack(block.config, block.tensors, formats, options.device);
   const auto workspace = backend.new_workspace(*packed);
   const AlignedBuffer x = random_values(static_cast<std::size_t>(tokens * kHidden * 2), 7);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens * kTopK));

@@ -34,10 +34,10 @@ struct ExpertConfig {
   std::int64_t intermediate = 0;  // rows of gate and up, columns of down; 0 for kLinear
   std::int64_t output = 0;        // rows of down; the hidden size, or output_dim of the dense softmax module
   Activation act = Activation::kSilu;
-  double limit = 0.0;   // L
+  double limit = 0.0;  // L
   double alpha = 1.702;
   double up_add = 1.0;
-  bool up_bias = false;    // biases of gate and up
+  bool up_bias = false;  // biases of gate and up
   bool down_bias = false;
 };
 
@@ -65,8 +65,8 @@ void validate(const BlockConfig& config);
 
 /// One expert's matrices. Ungated forms leave `gate` empty, kLinear leaves `gate` and `up` empty.
 struct ExpertTensors {
-  MatrixRef gate, up;         // [intermediate, input]
-  MatrixRef down;             // [output, intermediate], [output, input] for kLinear
+  MatrixRef gate, up;            // [intermediate, input]
+  MatrixRef down;                // [output, intermediate], [output, input] for kLinear
   MatrixRef gate_bias, up_bias;  // [1, intermediate]
   MatrixRef down_bias;           // [1, output]
 };
@@ -83,14 +83,18 @@ struct BlockTensors {
 void validate(const BlockConfig& config, const BlockTensors& tensors);
 
 struct LayerOptions {
-  /// "auto" keeps float32 and bfloat16 as they are (float16 becomes float32); or the name of a weight format.
+  /// "auto" keeps every projection as the checkpoint has it (float16 becomes float32); or the name of a weight format:
+  /// matrices that are not in it are quantised, or dequantised.
   std::string dtype = "auto";
   Device device;
   /// "auto", or the name of a backend to force ("reference").
   std::string backend = "auto";
+  /// Accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
+  bool nonfinite_scales = false;
 };
 
-/// Where one expert's weights go: null data: not asked for. Matrices are of the packed dtype, biases [1, n] of float32.
+/// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype, quantised ones come
+/// back as float32; biases [1, n] of float32.
 struct ExpertViews {
   MutableMatrixView gate = {}, up = {}, down = {};
   MutableMatrixView gate_bias = {}, up_bias = {}, down_bias = {};
@@ -111,17 +115,23 @@ class MoeLayer {
   const BlockConfig& config() const noexcept;
   /// Name of the backend that runs the layer.
   std::string_view backend() const noexcept;
-  /// Name of the packed weight format.
+  /// Name of the packed weight format; several, separated by ", ", where projections differ.
   std::string_view format() const noexcept;
   /// Bytes of the packed weights.
   std::size_t packed_bytes() const noexcept;
 
   /// x [T, input] and y [T, output], both float32 or both bfloat16, unit column stride. bfloat16 weights compute with
   /// x rounded to bfloat16 and accumulate in float32. When `routing` is given it receives the ids and weights used.
-  /// `stream` is a stream of the layer's device; null runs synchronously.
+  /// All pointers are memory of the layer's device (see forward_host). `stream` is a stream of that device; null runs
+  /// synchronously.
   /// Throws std::invalid_argument for wrong shapes, dtypes or inputs; the layer stays usable.
   void forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
                const RoutingView* routing = nullptr, Stream* stream = nullptr) const;
+
+  /// forward() with all pointers in host memory, whatever the layer's device: x is copied there and the results back,
+  /// and the call returns when they have arrived. On the CPU it is forward() itself.
+  void forward_host(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
+                    const RoutingView* routing = nullptr) const;
 
   /// Writes the weights of routed (or shared) expert `expert` as plain matrices: the bits that were packed.
   /// Throws std::invalid_argument for an index, shape or dtype that does not fit and for a part that the form lacks,

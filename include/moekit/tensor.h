@@ -36,7 +36,10 @@ struct TensorRef {
   std::int64_t elements() const;  // product of the shape
 };
 
+struct QuantTensors;  // quantised.h
+
 /// A [rows, cols] matrix inside a tensor: element (r, c) is element `offset + r * row_stride + c * col_stride` of it.
+/// A quantised one is not read by elements: `quant` says how, and src/formats/read.h reads it.
 struct MatrixRef {
   TensorRef tensor;
   std::int64_t offset = 0;
@@ -44,9 +47,10 @@ struct MatrixRef {
   std::int64_t cols = 0;
   std::int64_t row_stride = 0;
   std::int64_t col_stride = 1;
+  std::shared_ptr<const QuantTensors> quant = nullptr;
 
   explicit operator bool() const noexcept { return static_cast<bool>(tensor); }
-  /// Reads the smallest byte range that holds the matrix.
+  /// Reads the smallest byte range that holds the matrix. Throws CheckpointError for a quantised one.
   MatrixView read(ByteScratch& scratch) const;
 };
 

@@ -59,8 +59,8 @@ py::dict cpu_facts() {
 py::list format_names() {
   py::list out;
   std::size_t count = 0;
-  const WeightFormat* const* list = weight_formats(&count);
-  for (std::size_t i = 0; i < count; ++i) out.append(std::string(list[i]->name));
+  const FormatEntry* list = weight_formats(&count);
+  for (std::size_t i = 0; i < count; ++i) out.append(std::string(list[i].format.name));
   return out;
 }
 

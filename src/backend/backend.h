@@ -8,10 +8,10 @@
 #include <string>
 #include <string_view>
 
-#include "formats/format.h"
 #include "moekit/device.h"
 #include "moekit/layer.h"
 #include "moekit/permutation.h"
+#include "moekit/weight_format.h"
 
 namespace moekit {
 
@@ -28,17 +28,18 @@ class PackedBlock {
   virtual std::size_t bytes() const noexcept = 0;
   /// What was chosen for this block (kernels, ISA, layout), one line each.
   virtual std::string explain() const = 0;
-  /// Writes one expert's weights as they were packed. `out` has been checked. Throws UnsupportedError.
+  /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32. `out` has been
+  /// checked. Throws UnsupportedError.
   virtual void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const;
   const BlockConfig& config() const noexcept { return config_; }
-  const WeightFormat& format() const noexcept { return *format_; }
+  const BlockFormats& formats() const noexcept { return formats_; }
 
  protected:
-  PackedBlock(const BlockConfig& config, const WeightFormat& format) : config_(config), format_(&format) {}
+  PackedBlock(const BlockConfig& config, const BlockFormats& formats) : config_(config), formats_(formats) {}
 
  private:
   BlockConfig config_;
-  const WeightFormat* format_;
+  BlockFormats formats_;
 };
 
 /// Scratch of one call in flight. The layer keeps a pool of them, so that steady state allocates nothing: a backend
@@ -58,15 +59,16 @@ class Backend {
   /// Whether the backend can run here at all: libraries found, device present.
   virtual Support available() const = 0;
   /// Reads the same table as dispatch: what it promises runs.
-  virtual Support supports(const BlockConfig& config, const WeightFormat& format) const = 0;
+  virtual Support supports(const BlockConfig& config, const BlockFormats& formats) const = 0;
 
   virtual Buffer allocate(std::size_t bytes, const Device& device) const = 0;
   virtual void copy(void* target, const void* source, std::size_t bytes, CopyKind kind, Stream* stream) const = 0;
   virtual std::unique_ptr<Stream> new_stream(const Device& device) const = 0;
 
-  /// Packs validated tensors, one expert matrix at a time and experts in parallel.
+  /// Packs validated tensors into the formats, one expert matrix at a time and experts in parallel. A matrix that is in
+  /// another format is dequantised or quantised (formats/read.h).
   virtual std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
-                                            const WeightFormat& format, const Device& device) const = 0;
+                                            const BlockFormats& formats, const Device& device) const = 0;
 
   virtual std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const = 0;
   virtual std::unique_ptr<Workspace> new_workspace(const PackedBlock& block) const = 0;
@@ -78,6 +80,9 @@ class Backend {
   /// The rest of the block: permutation, grouped experts, weighted sum, identity and shared experts. y [T, output].
   virtual void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing,
                        const MutableMatrixView& y, Workspace& workspace, Stream* stream) const = 0;
+
+  /// Whether forward() holds the routing in its workspace: the layer then passes null pointers when nobody asks for it.
+  virtual bool keeps_routing() const noexcept { return false; }
 
   /// Both in turn; a backend that can do them in one sweep overrides it.
   virtual void forward(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs,
@@ -100,7 +105,7 @@ const Backend& backend_by_name(std::string_view name);
 
 /// The first backend of the device that supports the block. `declined` receives "name: reason" lines of those passed
 /// over. Throws UnsupportedError with all reasons when none is left.
-const Backend& choose_backend(const BlockConfig& config, const WeightFormat& format, const LayerOptions& options,
+const Backend& choose_backend(const BlockConfig& config, const BlockFormats& formats, const LayerOptions& options,
                               std::string* declined);
 
 }  // namespace moekit

@@ -10,7 +10,7 @@
 namespace moekit {
 
 void PackedBlock::unpack(std::int64_t, bool, const ExpertViews&) const {
-  throw UnsupportedError("[unpack] " + std::string(format_->name) + " weights do not come back from this backend");
+  throw UnsupportedError("[unpack] " + names(formats_) + " weights do not come back from this backend");
 }
 
 #define X(name) const Backend& name##_backend();
@@ -38,7 +38,7 @@ const Backend& backend_by_name(std::string_view name) {
   throw std::invalid_argument("[backend] '" + std::string(name) + "' is not one of auto, " + known);
 }
 
-const Backend& choose_backend(const BlockConfig& config, const WeightFormat& format, const LayerOptions& options,
+const Backend& choose_backend(const BlockConfig& config, const BlockFormats& formats, const LayerOptions& options,
                               std::string* declined) {
   std::size_t count = 0;
   const Backend* const* list = backends(&count);
@@ -51,7 +51,7 @@ const Backend& choose_backend(const BlockConfig& config, const WeightFormat& for
     Support support = backend.device() != options.device.kind
                           ? Support{"runs on another device than " + to_string(options.device)}
                           : backend.available();
-    if (support) support = backend.supports(config, format);
+    if (support) support = backend.supports(config, formats);
     if (support) {
       if (declined != nullptr) *declined = reasons;
       return backend;

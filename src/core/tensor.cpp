@@ -42,6 +42,7 @@ std::int64_t TensorRef::elements() const {
 }
 
 MatrixView MatrixRef::read(ByteScratch& scratch) const {
+  if (quant != nullptr) throw CheckpointError("[matrix] " + tensor.name + ": quantised, expected plain elements");
   const std::int64_t size = static_cast<std::int64_t>(dtype_size(tensor.dtype));
   if (rows == 0 || cols == 0) return {nullptr, tensor.dtype, rows, cols, row_stride, col_stride};
   // Strides of the sources are never negative, so the last element is the farthest.

@@ -1,32 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weight formats: one file each, one line each in formats.cpp.
+// The list of weight formats by name. A format that weights can be brought into has a quantiser: one file each, one line
+// each in formats.cpp.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <string_view>
 
-#include "moekit/core.h"
+#include "formats/quant_rows.h"
+#include "moekit/weight_format.h"
 
 namespace moekit {
 
-/// A way to hold a row of `cols` weights.
-struct WeightFormat {
-  std::string_view name;      // "float32", "bfloat16"
-  DType element;              // storage element of plain formats
-  std::int64_t block;         // weights that share a block along a row (1 for plain formats)
-  std::size_t block_bytes;    // bytes of a block
-  void (*quantise)(const float* row, std::int64_t cols, void* out) noexcept;
-  void (*dequantise)(const void* row, std::int64_t cols, float* out) noexcept;
-
-  std::size_t row_bytes(std::int64_t cols) const noexcept {
-    return static_cast<std::size_t>((cols + block - 1) / block) * block_bytes;
-  }
+struct FormatEntry {
+  WeightFormat format;  // as `dtype=` asks for it; checkpoints have other group sizes and scales under the same name
+  /// Rows of float32 [rows, cols] to codes and scales; `out` has its sizes and format set. Null: only read, never made.
+  void (*quantise)(const float* rows, QuantRows& out) = nullptr;
 };
 
 /// All formats, in the order in which they are documented.
-const WeightFormat* const* weight_formats(std::size_t* count);
+const FormatEntry* weight_formats(std::size_t* count);
 /// Throws std::invalid_argument listing the names that exist.
-const WeightFormat& weight_format(std::string_view name);
+const FormatEntry& format_entry(std::string_view name);
+/// The same, its format only.
+inline const WeightFormat& weight_format(std::string_view name) { return format_entry(name).format; }
 
 }  // namespace moekit

@@ -4,6 +4,7 @@
 
 #include "moekit/error.h"
 #include "moekit/layer.h"
+#include "moekit/quantised.h"
 #include "routing/routing.h"
 
 namespace moekit {
@@ -31,6 +32,19 @@ bool is_plain_float(DType dtype) {
   return dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16;
 }
 
+// Offsets of a quantised matrix count rows of its stack; it stays inside one matrix of it.
+void check_quantised(const Role& role, const MatrixRef& matrix) {
+  const QuantTensors& tensors = *matrix.quant;
+  validate(tensors);
+  std::int64_t span = 0;
+  if (matrix.cols != tensors.cols || matrix.offset < 0 || matrix.row_stride < 1 ||
+      matrix.offset / tensors.rows >= tensors.count ||
+      __builtin_mul_overflow(matrix.rows - 1, matrix.row_stride, &span) ||
+      span > tensors.rows - 1 - matrix.offset % tensors.rows)
+    fail(role, matrix, "the matrix reaches past the " + std::to_string(tensors.count) + " x " +
+                           shape_text(tensors.rows, tensors.cols) + " of its tensors");
+}
+
 void check_matrix(const Role& role, const MatrixRef& matrix, bool wanted, std::int64_t rows, std::int64_t cols) {
   if (!wanted) {
     if (matrix) fail(role, matrix, "shape " + shape_text(matrix.rows, matrix.cols) + " given, this form has none");
@@ -39,6 +53,7 @@ void check_matrix(const Role& role, const MatrixRef& matrix, bool wanted, std::i
   if (!matrix) fail(role, matrix, "missing, expected shape " + shape_text(rows, cols));
   if (matrix.rows != rows || matrix.cols != cols)
     fail(role, matrix, "shape " + shape_text(matrix.rows, matrix.cols) + ", expected " + shape_text(rows, cols));
+  if (matrix.quant != nullptr) return check_quantised(role, matrix);
   if (!is_plain_float(matrix.tensor.dtype))
     fail(role, matrix,
          "dtype " + std::string(dtype_name(matrix.tensor.dtype)) + ", expected float32, bfloat16, float16 or float64");

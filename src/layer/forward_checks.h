@@ -3,6 +3,7 @@
 #pragma once
 
 #include "moekit/layer.h"
+#include "moekit/weight_format.h"
 
 namespace moekit {
 
@@ -10,9 +11,8 @@ namespace moekit {
 void check_forward(const BlockConfig& config, const MatrixView& x, const MutableMatrixView& y,
                    const RoutingView* routing);
 
-/// Index, shapes, dtypes and pointers of unpacking an expert, `weights` being the packed dtype. Throws
-/// std::invalid_argument.
-void check_unpack(const BlockConfig& config, DType weights, std::int64_t expert, bool shared, const ExpertViews& out);
+/// Index, shapes, dtypes and pointers of unpacking an expert packed in `formats`. Throws std::invalid_argument.
+void check_unpack(const BlockConfig& config, const ExpertFormats& formats, std::int64_t expert, bool shared, const ExpertViews& out);
 
 /// Whether the memory between the first and the last element of x meets that of y. For valid views.
 bool memory_overlaps(const MatrixView& x, const MutableMatrixView& y) noexcept;

@@ -26,15 +26,16 @@ void check_part(const char* name, const MutableMatrixView& out, bool exists, DTy
 
 }  // namespace
 
-void check_unpack(const BlockConfig& config, DType weights, std::int64_t expert, bool shared, const ExpertViews& out) {
+void check_unpack(const BlockConfig& config, const ExpertFormats& formats, std::int64_t expert, bool shared,
+                  const ExpertViews& out) {
   const std::int64_t count = shared ? config.shared.count : config.router.num_experts;
   if (expert < 0 || expert >= count)
     fail(std::string(shared ? "shared expert " : "expert ") + std::to_string(expert) + " of " + std::to_string(count));
   const ExpertConfig& e = shared ? config.shared.expert : config.expert;
   const bool linear = e.act == Activation::kLinear, gated = is_gated(e.act);
-  check_part("gate", out.gate, gated, weights, e.intermediate, e.input);
-  check_part("up", out.up, !linear, weights, e.intermediate, e.input);
-  check_part("down", out.down, true, weights, e.output, linear ? e.input : e.intermediate);
+  check_part("gate", out.gate, gated, formats.gate.element(), e.intermediate, e.input);
+  check_part("up", out.up, !linear, formats.up.element(), e.intermediate, e.input);
+  check_part("down", out.down, true, formats.down.element(), e.output, linear ? e.input : e.intermediate);
   check_part("gate bias", out.gate_bias, gated && e.up_bias, DType::kFloat32, 1, e.intermediate);
   check_part("up bias", out.up_bias, !linear && e.up_bias, DType::kFloat32, 1, e.intermediate);
   check_part("down bias", out.down_bias, e.down_bias, DType::kFloat32, 1, e.output);

@@ -119,7 +119,7 @@ Result run(const MoeLayer& layer, const Matrix& x, const Inputs& inputs) {
   Result result{Matrix(x.rows(), layer.config().expert.output, x.dtype()), std::vector<std::int32_t>(slots, -7),
                 std::vector<float>(slots)};
   const RoutingView routing{x.rows(), k, result.ids.data(), result.weights.data()};
-  layer.forward(x.view(), result.y.out(), inputs.view(), &routing);
+  layer.forward_host(x.view(), result.y.out(), inputs.view(), &routing);
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "backends/cpu/isa.h"
+#include "formats/format.h"
 
 namespace moekit::conformance {
 namespace {
@@ -53,13 +54,15 @@ MoeLayer make_layer(const Target& target, const BlockConfig& config, const Block
   LayerOptions options;
   options.dtype = dtype;
   options.backend = target.backend;
+  options.device.kind = backend_by_name(target.backend).device();
   return MoeLayer(config, tensors, options);
 }
 
 std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                                         const std::string& dtype) {
   const ForcedIsa forced(target.isa);
-  return backend_by_name(target.backend).pack(config, tensors, weight_format(dtype), {});
+  const Backend& backend = backend_by_name(target.backend);
+  return backend.pack(config, tensors, uniform_formats(weight_format(dtype)), {backend.device(), 0});
 }
 
 }  // namespace moekit::conformance

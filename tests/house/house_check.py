@@ -22,6 +22,7 @@ RANKS = {"core": 0, "formats": 1, "routing": 1, "backend": 2, "backends": 3, "ch
          "parallel": 7, "python": 8}
 # Which room a public header belongs to. layer.h stands with the backend interface, which speaks in its configurations.
 PUBLIC_ROOMS = {"core.h": "core", "device.h": "core", "error.h": "core", "tensor.h": "core", "router.h": "routing",
+                "weight_format.h": "core", "quantised.h": "core",
                 "permutation.h": "routing", "layer.h": "backend", "checkpoint.h": "checkpoint", "moe.h": "layer",
                 "model.h": "models", "parallel.h": "parallel", "moekit.h": "python"}
 MAX_LINES = 300

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "formats/format.h"
 #include "moekit/model.h"
 
 namespace {
@@ -100,15 +101,19 @@ std::vector<Row> expert_rows() {
   return rows;
 }
 
-/// "float32, bfloat16", or "no" when the backend takes the block in no format.
+/// "all", "float32, bfloat16", or "no" when the backend takes the block in no format.
 std::string accepted_formats(const Backend& backend, const BlockConfig& config) {
   std::size_t count = 0;
-  const WeightFormat* const* formats = weight_formats(&count);
+  const FormatEntry* formats = weight_formats(&count);
   std::string accepted;
-  for (std::size_t i = 0; i < count; ++i)
-    if (backend.supports(config, *formats[i]))
-      accepted += (accepted.empty() ? "" : ", ") + std::string(formats[i]->name);
-  return accepted.empty() ? "no" : accepted;
+  bool all = true;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (backend.supports(config, uniform_formats(formats[i].format)))
+      accepted += (accepted.empty() ? "" : ", ") + std::string(formats[i].format.name);
+    else
+      all = false;
+  }
+  return all ? "all" : accepted.empty() ? "no" : accepted;
 }
 
 }  // namespace
@@ -120,8 +125,11 @@ int main() {
     std::cout << separator << family;
     separator = ", ";
   }
-  std::cout << "\n\n";
   std::size_t count = 0;
+  const FormatEntry* formats = weight_formats(&count);
+  std::cout << "\n\nWeight formats:";
+  for (std::size_t i = 0; i < count; ++i) std::cout << (i == 0 ? " " : ", ") << formats[i].format.name;
+  std::cout << "\n\n";
   const Backend* const* list = backends(&count);
   std::cout << "| Form | For example |";
   for (std::size_t i = 0; i < count; ++i) std::cout << " `" << list[i]->name() << "` |";

@@ -23,9 +23,9 @@ class CpuBackend final : public Backend {
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
 
-  Support supports(const BlockConfig&, const WeightFormat& format) const override {
-    if (format.element == DType::kFloat32 || format.element == DType::kBFloat16) return {};
-    return {"no kernels for " + std::string(format.name)};
+  Support supports(const BlockConfig&, const BlockFormats& formats) const override {
+    if (all_plain(formats, DType::kFloat32) || all_plain(formats, DType::kBFloat16)) return {};
+    return {"no kernels for " + names(formats)};
   }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
@@ -37,9 +37,9 @@ class CpuBackend final : public Backend {
   }
   std::unique_ptr<Stream> new_stream(const Device&) const override { return std::make_unique<Stream>(); }
 
-  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format,
-                                    const Device&) const override {
-    return std::make_unique<CpuBlock>(config, tensors, format);
+  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
+                                    const BlockFormats& formats, const Device&) const override {
+    return std::make_unique<CpuBlock>(config, tensors, formats);
   }
   std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const override {
     return experts_workspace_bytes(block_of(block), max_tokens);

@@ -7,7 +7,6 @@
 #include "backends/cpu/transpose.h"
 #include "core/float_convert.h"
 #include "core/thread_pool.h"
-#include "formats/format.h"
 
 namespace moekit::cpu {
 namespace {
@@ -46,7 +45,7 @@ void pack_tiles(const MatrixView& m, std::int64_t first, DType weight, std::int6
     }
     scratch.row.resize(static_cast<std::size_t>(m.cols));
     load_as_float(m.data, m.dtype, begin, m.col_stride, m.cols, scratch.row.data());
-    weight_format(dtype_name(weight)).quantise(scratch.row.data(), m.cols, row);
+    for (std::int64_t c = 0; c < m.cols; ++c) store_float(row, weight, c, scratch.row[static_cast<std::size_t>(c)]);
   }
   transpose_tiles(scratch.rows.data(), row_bytes, steps, tiles);
 }

@@ -7,8 +7,8 @@
 
 namespace moekit::cpu {
 
-CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format)
-    : PackedBlock(config, format), chosen(choose_kernels()) {
+CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
+    : PackedBlock(config, formats), chosen(choose_kernels()) {
   routed = pack_group(config.expert, tensors.experts, weight());
   if (config.shared.count != 0) shared = pack_group(config.shared.expert, tensors.shared, weight());
   if (tensors.shared_gate) shared_gate = pack_matrix(tensors.shared_gate, DType::kFloat32);
@@ -43,13 +43,12 @@ std::size_t CpuBlock::bytes() const noexcept {
 }
 
 void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
-  if (format().block != 1) return PackedBlock::unpack(expert, of_shared, out);
   unpack_expert(of_shared ? shared : routed, expert, out);
 }
 
 std::string CpuBlock::explain() const {
   const std::string isa(chosen.table->name), from(chosen.name_of(weight()));
-  std::string text = "cpu: instruction set " + isa + ", " + std::string(format().name) + " kernels of " + from;
+  std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
   text += kernels().activation == DType::kBFloat16 ? ", x rounded to bfloat16" : ", x in float32";
   text += ", panels of 32 columns\n";
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");

@@ -47,12 +47,12 @@ void unpack_expert(const ExpertGroup& group, std::int64_t expert, const ExpertVi
 
 class CpuBlock final : public PackedBlock {
  public:
-  CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format);
+  CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats);
   std::size_t bytes() const noexcept override;
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
-  DType weight() const noexcept { return format().element; }
+  DType weight() const noexcept { return formats().routed.down.element(); }
   const WeightKernels& kernels() const noexcept { return chosen.of(weight()); }
 
   ChosenKernels chosen;

@@ -9,12 +9,11 @@ namespace {
 
 // x W^T + bias. One row of W is expanded at a time; every element is one dot product, whose order is a function of its
 // length alone, so that a row does not see its neighbours.
-Rows project(const WeightFormat& format, const PackedMatrix& weight, const std::vector<float>& bias, const Rows& x) {
+Rows project(const PackedMatrix& weight, const std::vector<float>& bias, const Rows& x) {
   Rows out(x.rows(), weight.rows);
   Eigen::VectorXf expanded(weight.cols);
-  const std::size_t row_bytes = format.row_bytes(weight.cols);
   for (std::int64_t r = 0; r < weight.rows; ++r) {
-    format.dequantise(weight.data.data() + static_cast<std::size_t>(r) * row_bytes, weight.cols, expanded.data());
+    weight.expand(r, expanded.data());
     const Eigen::VectorXd row = expanded.cast<double>();
     const double offset = bias.empty() ? 0.0 : static_cast<double>(bias[static_cast<std::size_t>(r)]);
     for (Eigen::Index t = 0; t < x.rows(); ++t) out(t, r) = x.row(t).dot(row) + offset;
@@ -59,7 +58,7 @@ void add_routed(const Packed& block, const Rows& x, DType dtype, const RoutingVi
       if (at_input) weigh_input(dtype, order.weight[row], input.row(i));
     }
     const Rows output =
-        e < experts ? expert_mlp(block.format(), config.expert, block.experts[static_cast<std::size_t>(e)], input)
+        e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input)
                     : input;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto row = static_cast<std::size_t>(first + i);
@@ -73,7 +72,7 @@ void add_shared(const Packed& block, const Rows& x, Rows& sum) {
   const SharedConfig& config = block.config().shared;
   if (config.count == 0) return;
   Rows shared = Rows::Zero(sum.rows(), sum.cols());
-  for (const PackedExpert& expert : block.shared) shared += expert_mlp(block.format(), config.expert, expert, x);
+  for (const PackedExpert& expert : block.shared) shared += expert_mlp(config.expert, expert, x);
   if (config.gate == SharedGate::kSigmoid) {
     const Eigen::VectorXd gate = Eigen::Map<const Eigen::VectorXf>(block.shared_gate.data(), x.cols()).cast<double>();
     for (Eigen::Index t = 0; t < x.rows(); ++t) shared.row(t) *= sigmoid(x.row(t).dot(gate));
@@ -84,13 +83,13 @@ void add_shared(const Packed& block, const Rows& x, Rows& sum) {
 
 }  // namespace
 
-Rows expert_mlp(const WeightFormat& format, const ExpertConfig& config, const PackedExpert& expert, const Rows& x) {
-  if (config.act == Activation::kLinear) return project(format, expert.down, expert.down_bias, x);
-  Rows hidden = project(format, expert.up, expert.up_bias, x);
-  const Rows gate = is_gated(config.act) ? project(format, expert.gate, expert.gate_bias, x) : hidden;
+Rows expert_mlp(const ExpertConfig& config, const PackedExpert& expert, const Rows& x) {
+  if (config.act == Activation::kLinear) return project(expert.down, expert.down_bias, x);
+  Rows hidden = project(expert.up, expert.up_bias, x);
+  const Rows gate = is_gated(config.act) ? project(expert.gate, expert.gate_bias, x) : hidden;
   for (Eigen::Index t = 0; t < hidden.rows(); ++t)
     for (Eigen::Index i = 0; i < hidden.cols(); ++i) hidden(t, i) = activate(config, gate(t, i), hidden(t, i));
-  return project(format, expert.down, expert.down_bias, hidden);
+  return project(expert.down, expert.down_bias, hidden);
 }
 
 void experts(const Packed& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,

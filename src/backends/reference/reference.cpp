@@ -18,7 +18,7 @@ class ReferenceBackend final : public Backend {
   std::string_view name() const noexcept override { return "reference"; }
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
-  Support supports(const BlockConfig&, const WeightFormat&) const override { return {}; }
+  Support supports(const BlockConfig&, const BlockFormats&) const override { return {}; }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
     auto memory = std::make_shared<AlignedBuffer>(bytes);
@@ -30,9 +30,9 @@ class ReferenceBackend final : public Backend {
   }
   std::unique_ptr<Stream> new_stream(const Device&) const override { return std::make_unique<Stream>(); }
 
-  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format,
-                                    const Device&) const override {
-    return std::make_unique<Packed>(config, tensors, format);
+  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
+                                    const BlockFormats& formats, const Device&) const override {
+    return std::make_unique<Packed>(config, tensors, formats);
   }
 
   std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const override {
@@ -64,7 +64,7 @@ class ReferenceBackend final : public Backend {
         load_row(rows, first + i, row.data());
         input.row(i) = row.cast<double>();
       }
-      const Rows output = expert_mlp(packed.format(), packed.config().expert, packed.experts[e], input);
+      const Rows output = expert_mlp(packed.config().expert, packed.experts[e], input);
       for (std::int64_t i = 0; i < count; ++i)
         for (std::int64_t c = 0; c < out.cols; ++c)
           store_float(out.data, out.dtype, (first + i) * out.row_stride + c, static_cast<float>(output(i, c)));

@@ -16,16 +16,22 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "formats/quant_rows.h"
 #include "routing/routing.h"
 
 namespace moekit::reference {
 
 using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// A matrix in the packed format, row by row.
+/// Plain rows of the packed dtype, or codes and scales: one code a byte, which the oracle can afford.
 struct PackedMatrix {
   std::int64_t rows = 0, cols = 0;
+  DType dtype = DType::kFloat32;  // of `data`
   std::vector<std::byte> data;
+  QuantRows quant;  // where the format is a quantised one
+  std::size_t bytes() const noexcept;
+  /// Row r as float32.
+  void expand(std::int64_t r, float* out) const noexcept;
 };
 
 struct PackedExpert {
@@ -35,7 +41,7 @@ struct PackedExpert {
 
 class Packed final : public PackedBlock {
  public:
-  Packed(const BlockConfig& config, const BlockTensors& tensors, const WeightFormat& format);
+  Packed(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats);
   std::size_t bytes() const noexcept override;
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
@@ -57,7 +63,7 @@ void load_row(const MatrixView& x, std::int64_t row, float* out) noexcept;
 void route(const Packed& block, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
            Scratch& scratch);
 /// One expert on n rows [n, input] to [n, output].
-Rows expert_mlp(const WeightFormat& format, const ExpertConfig& config, const PackedExpert& expert, const Rows& x);
+Rows expert_mlp(const ExpertConfig& config, const PackedExpert& expert, const Rows& x);
 void experts(const Packed& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
              Scratch& scratch);
 

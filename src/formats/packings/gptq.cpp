@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// GPTQ: words of codes along K, [K / slots, N]; zero points along N, [groups, N / slots]; scales [groups, N].
+#include "formats/packings/packing.h"
+
+namespace moekit {
+
+void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
+  const int bits = code_bits(tensors.format.code);
+  const std::int64_t slots = 32 / bits, groups = out.groups(), width = tensors.rows;
+  read_transposed_scales(tensors, rows, scratch, out);
+  read_column_groups(tensors, scratch, out);
+  if (tensors.format.offset == Offset::kZeroPoint) {
+    const std::byte* words = read_all(tensors.zeros, scratch.scale_bytes);
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      const std::int64_t n = rows.first + i * rows.step;
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const std::uint32_t code = word_code(words, g * ((width + slots - 1) / slots) + n / slots, n % slots, bits);
+        out.zeros[static_cast<std::size_t>(i * groups + g)] =
+            zero_from_unsigned(static_cast<std::int32_t>(code) + tensors.zero_add, bits);
+      }
+    }
+  }
+  const std::byte* words = read_all(tensors.codes, scratch.bytes);
+  // A word holds `slots` consecutive k of one n: word rows outside, so that the words are read in order.
+  for (std::int64_t word = 0; word * slots < out.cols; ++word)
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      const std::int64_t n = rows.first + i * rows.step;
+      std::uint8_t* codes = out.codes.data() + i * out.cols + word * slots;
+      for (std::int64_t slot = 0; slot < slots && word * slots + slot < out.cols; ++slot)
+        codes[slot] = from_unsigned(word_code(words, word * width + n, slot, bits), bits);
+    }
+}
+
+}  // namespace moekit

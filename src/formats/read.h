@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading an expert matrix for packing, whatever it is in the file and whatever it shall become.
+#pragma once
+
+#include <vector>
+
+#include "formats/quant_rows.h"
+#include "moekit/quantised.h"
+
+namespace moekit {
+
+/// Memory that reading uses again for the next matrix. One a thread.
+struct ReadScratch {
+  ByteScratch bytes, scale_bytes;
+  std::vector<float> floats;
+  QuantRows quant;
+};
+
+/// The matrix as plain elements: as they lie, or dequantised to float32. The view lives until scratch is next used.
+MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch);
+
+/// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
+/// Throws CheckpointError naming the tensor for a scale that is NaN or infinite (unless `nonfinite_scales`), for a weight
+/// that is and shall be quantised, and for a group index out of range; UnsupportedError for a format that has no
+/// quantiser.
+const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
+                                ReadScratch& scratch);
+
+/// The format in which "auto" keeps the matrix: its own; float32 for float16 and float64.
+WeightFormat format_of(const MatrixRef& matrix);
+
+}  // namespace moekit
