@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machine code of the kernels, held against rules: what the hot ones must contain and what none may.
 
-Usage: check_sass.py FATBIN_FOLDER RULES TOOLKIT_BIN [SITE_PACKAGES...]
+Usage: check_sass.py FATBIN_FOLDER RULES TOOLKIT_BIN
 A line of RULES is "KERNEL_PATTERN MARK REGEX   # reason": + the kernel has such an instruction on every architecture,
 - it has none. Patterns are those of fnmatch; a pattern that fits no kernel is an error, so that a renamed kernel does not
 slip away. Exits 77 (skipped) where there is no cuobjdump.
@@ -55,9 +55,9 @@ def violations(code: Dict[Tuple[str, str], List[str]], rules: List[Rule]) -> Lis
 
 
 def main(arguments: List[str]) -> int:
-    folder, rules_path, toolkit, *sites = arguments
+    folder, rules_path, toolkit = arguments
     rules = read_rules(Path(rules_path).read_text(encoding="utf-8"))
-    cuobjdump = find_cuobjdump(toolkit, sites)
+    cuobjdump = find_cuobjdump(toolkit, sys.path)
     if cuobjdump is None:
         print("not tested: machine code (no cuobjdump on PATH, in the toolkit or in a triton wheel)")
         return SKIPPED
