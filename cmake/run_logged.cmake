@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -D LOG=file [-D REFUSED=regex] -P run_logged.cmake -- command...: runs a command with its output in a file. It is
-# shown when the command fails, or when it holds what is refused.
+# cmake -D LOG=file -P run_logged.cmake -- command...: runs a command with its output in a file; shown when it fails.
 set(command "")
 set(seen OFF)
 math(EXPR last "${CMAKE_ARGC} - 1")
@@ -13,7 +12,7 @@ foreach(i RANGE ${last})
 endforeach()
 execute_process(COMMAND ${command} OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE status)
 file(WRITE "${LOG}" "${text}")
-if(NOT status EQUAL 0 OR (REFUSED AND text MATCHES "${REFUSED}"))
+if(NOT status EQUAL 0)
   list(JOIN command " " command)
   message(FATAL_ERROR "${command}\n${text}")
 endif()
