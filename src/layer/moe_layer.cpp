@@ -16,27 +16,6 @@
 namespace moekit {
 namespace {
 
-<<<<<<< HEAD
-void copy_rows(const MatrixView& x, void* target) noexcept {
-  const auto size = static_cast<std::int64_t>(dtype_size(x.dtype));
-  const auto row_bytes = static_cast<std::size_t>(x.cols * size);
-  for (std::int64_t r = 0; r < x.rows; ++r)
-    std::memcpy(static_cast<char*>(target) + static_cast<std::size_t>(r) * row_bytes,
-                static_cast<const char*>(x.data) + r * x.row_stride * size, row_bytes);
-=======
-// "auto": bfloat16 when every expert matrix is, float32 otherwise.
-const WeightFormat& choose_format(const BlockTensors& tensors, const std::string& dtype) {
-  if (dtype != "auto") return weight_format(dtype);
-  const auto is_short = [](const ExpertTensors& e) {
-    return (!e.gate || e.gate.tensor.dtype == DType::kBFloat16) && (!e.up || e.up.tensor.dtype == DType::kBFloat16) &&
-           e.down.tensor.dtype == DType::kBFloat16;
-  };
-  const bool all = std::all_of(tensors.experts.begin(), tensors.experts.end(), is_short) &&
-                   std::all_of(tensors.shared.begin(), tensors.shared.end(), is_short);
-  return weight_format(all ? "bfloat16" : "float32");
->>>>>>> c7da2db
-}
-
 }  // namespace
 
 struct MoeLayer::Impl {

@@ -23,12 +23,11 @@ namespace moekit::cuda {
 /// Geometry of a kernel for `kTokens` tokens a block.
 template <int kTokens>
 struct GemmShape {
-  static constexpr int kStageSteps = kTokens <= kSmallTile ? 4 : 2;  // of 32 columns
-  static constexpr int kStages = kTokens <= kSmallTile ? 4 : 3;
+  static constexpr int kStageSteps = stage_steps(kTokens);
+  static constexpr int kStages = ring_stages(kTokens);
   static constexpr int kRowChunks = kStageSteps * 4;  // of 16 bytes in a stage's row
   static constexpr int kStageChunks = kTokens * kRowChunks;
   static constexpr int kCopies = (kStageChunks + kGemmThreads - 1) / kGemmThreads;  // of one thread
-  static constexpr int kSharedBytes = kStages * kStageChunks * 16;
   static_assert(kStageChunks % kGemmThreads == 0, "every thread copies as much as the others");
 };
 
@@ -188,7 +187,7 @@ class GroupedGemm {
 template <class Weights, bool kGated, int kTokens>
 MOEKIT_DEVICE void grouped_gemm(const GemmParams& p) {
   SharedMemory shared;
-  GroupedGemm<Weights, kGated, kTokens> gemm(p, shared.take<uint4>(GemmShape<kTokens>::kSharedBytes / 16));
+  GroupedGemm<Weights, kGated, kTokens> gemm(p, shared.take<uint4>(ring_bytes(kTokens) / 16));
   const int tiles = tiles_of(p, kTokens);
   for (int t = static_cast<int>(blockIdx.y); t < tiles; t += static_cast<int>(gridDim.y))
     gemm.run(tile_at(p, t, kTokens));

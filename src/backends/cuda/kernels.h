@@ -134,6 +134,12 @@ constexpr int kGemmWarps = 4;
 constexpr int kGemmThreads = 32 * kGemmWarps;
 constexpr int kMaxGridY = 65535;
 
+// Shared memory of a block of the tensor-core kernels: a ring of stages, each of `steps` steps of 32 columns (64 bytes)
+// of every token. Few tokens take more columns at once, so that there is a barrier for every 8 KB of weights a warp.
+constexpr int stage_steps(int tokens) { return tokens <= kSmallTile ? 4 : 2; }
+constexpr int ring_stages(int tokens) { return tokens <= kSmallTile ? 4 : 3; }
+constexpr int ring_bytes(int tokens) { return ring_stages(tokens) * tokens * stage_steps(tokens) * 64; }
+
 struct SharedGateParams {
   const void* x;
   long long row_stride;

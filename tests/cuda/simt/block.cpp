@@ -223,6 +223,7 @@ void BlockRunner::run_grid(const KernelInfo& kernel, Dim3 grid_size, Dim3 block_
     shared_memory_.assign(bytes + 16, std::byte{0});
     const auto skew = reinterpret_cast<std::uintptr_t>(shared_memory_.data()) % 16;
     shared_ = make_region(shared_memory_.data() + (16 - skew) % 16, bytes);
+    shared_.of_block = true;
   }
   std::fill(std::begin(recent_), std::end(recent_), nullptr);
   const std::uint32_t serial = ++launches;

@@ -10,11 +10,13 @@ using moekit::cuda::kFullWarp;
 using moekit::cuda::SharedMemory;
 
 constexpr unsigned kThreads = 128;
-float g_host_memory = 0.0f;
 
 int thread() { return static_cast<int>(threadIdx.x); }
 
 }  // namespace
+
+extern float g_host_memory;
+float g_host_memory = 0.0f;
 
 #define MOEKIT_BROKEN_KERNEL(name) MOEKIT_CUDA_KERNEL(broken_##name, Params, kThreads)
 
@@ -22,6 +24,8 @@ int thread() { return static_cast<int>(threadIdx.x); }
 MOEKIT_BROKEN_KERNEL(reverse_in_block) {
   SharedMemory shared;
   float* const row = shared.take<float>(kThreads);
+  row[thread()] = 0.0f;
+  __syncthreads();
   row[thread()] = p.in[thread()];
   if (p.mistake != 1) __syncthreads();
   p.out[thread()] = row[static_cast<int>(kThreads) - 1 - thread()];
@@ -34,6 +38,8 @@ MOEKIT_BROKEN_KERNEL(sum_in_warp) { p.out[thread()] = moekit::cuda::warp_sum(p.i
 MOEKIT_BROKEN_KERNEL(exchange_in_warp) {
   SharedMemory shared;
   float* const row = shared.take<float>(kThreads);
+  row[thread()] = 0.0f;
+  __syncwarp();
   row[thread()] = p.in[thread()];
   if (p.mistake != 1) {
     __syncwarp();

@@ -43,9 +43,9 @@ auto position(std::vector<std::unique_ptr<Region>>& list, const void* address) {
 }
 
 // Whether `earlier` is known to be over when `now` happens. Launches are ordered by the stream.
-bool ordered(const Who& earlier, const Who& now) {
+bool ordered(const Who& earlier, const Who& now, bool of_block) {
   if (earlier.launch != now.launch) return true;
-  if (earlier.block != now.block) return false;
+  if (earlier.block != now.block) return of_block;
   if (earlier.thread == now.thread || earlier.barrier < now.barrier) return true;
   return earlier.thread / 32 == now.thread / 32 && earlier.warp_sync < now.warp_sync;
 }
@@ -60,9 +60,9 @@ std::string who_text(const Who& who) {
                                std::to_string(offset) + ", unordered with " + who_text(now));
 }
 
-void note_read(Cell& cell, const Who& who) {
+void note_read(Cell& cell, const Who& who, bool of_block) {
   // A writer to come conflicts with one of two different readers at least. Of several, keep those that least orders.
-  if (cell.readers[0].thread == who.thread || ordered(cell.readers[0], who)) {
+  if (cell.readers[0].thread == who.thread || ordered(cell.readers[0], who, of_block)) {
     cell.readers[0] = who;
   } else {
     cell.readers[1] = who;
@@ -144,18 +144,18 @@ void check_access(const Region& region, const void* address, std::size_t bytes, 
     if (region.written[cell] == kGap)
       stop_block(Fault::kOutOfBounds, std::string(verb) + " outside the arrays of shared memory, byte " +
                                           std::to_string(offset) + ", by " + who_text(who));
-    if (!ordered(shadow.writer, who))
+    if (!ordered(shadow.writer, who, region.of_block))
       race(write ? "two stores, first" : "load after a store", shadow.writer, who, offset);
     if (write) {
       for (const Who& reader : shadow.readers)
-        if (!ordered(reader, who)) race("store after a load", reader, who, offset);
+        if (!ordered(reader, who, region.of_block)) race("store after a load", reader, who, offset);
       shadow.writer = who;
       region.written[cell] = 1;
     } else {
       if (region.written[cell] == 0)
         stop_block(Fault::kUninitialised, "load of memory that nobody wrote, byte " + std::to_string(offset) + " of " +
                                               std::to_string(region.end - region.begin) + " by " + who_text(who));
-      note_read(shadow, who);
+      note_read(shadow, who, region.of_block);
     }
   }
 }

@@ -35,6 +35,7 @@ struct Region {
   std::byte* end = nullptr;
   Cell* cells = nullptr;            // one for two bytes; pages come into being when touched
   std::uint8_t* written = nullptr;  // likewise: 0 not yet, 1 written, kGap
+  bool of_block = false;            // shared memory: every block finds it fresh
   bool holds(const void* address) const noexcept { return address >= begin && address < end; }
 };
 
