@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cuda/runtime/machine.h"
+#include "cuda/runtime/twins.h"
 
 using namespace moekit::standin;
 using namespace moekit::cuda;
@@ -22,6 +23,11 @@ std::string sized(const char* what, std::size_t bytes) {
   return std::string(what) + " of " + std::to_string(bytes) + " bytes";
 }
 
+void write(std::byte* target, const void* source, std::size_t bytes) {
+  std::memmove(target, source, bytes);
+  note_written(target, bytes);
+}
+
 // Device memory that the call names must be of the current device, whole. As the driver: pageable host memory is read
 // before an upload returns, and a download into it has ended when the call returns; pinned memory is touched when the
 // stream comes to it, and so may not change until then.
@@ -31,7 +37,7 @@ int copy_to_device(const Entry& entry, StreamObject& stream, DevicePointer to, c
   std::byte* target = bytes_at(to);
   if (is_pinned(from)) {
     if (!machine().memory.holds(from, bytes, kHost)) return ERROR_INVALID_VALUE;
-    return enqueue(entry, stream, sized("copy to the device", bytes), [=] { std::memcpy(target, from, bytes); });
+    return enqueue(entry, stream, sized("copy to the device", bytes), [=] { write(target, from, bytes); });
   }
   if (machine().memory.find(from) != nullptr) return ERROR_INVALID_VALUE;  // device memory named as the host's
   if (stream.capture != nullptr) {
@@ -40,8 +46,7 @@ int copy_to_device(const Entry& entry, StreamObject& stream, DevicePointer to, c
   }
   const auto* begin = static_cast<const std::byte*>(from);
   auto staged = std::make_shared<std::vector<std::byte>>(begin, begin + bytes);
-  return enqueue(entry, stream, sized("copy to the device", bytes),
-                 [=] { std::memcpy(target, staged->data(), bytes); });
+  return enqueue(entry, stream, sized("copy to the device", bytes), [=] { write(target, staged->data(), bytes); });
 }
 
 int copy_to_host(const Entry& entry, StreamObject& stream, void* to, DevicePointer from, std::size_t bytes) {
@@ -75,6 +80,7 @@ int cuMemAlloc_v2(DevicePointer* pointer, std::size_t bytes) {
     return ERROR_OUT_OF_MEMORY;
   std::byte* data = m.memory.allocate(entry.ordinal(), bytes);
   if (data == nullptr) return ERROR_OUT_OF_MEMORY;
+  watch_memory(data, bytes);
   ++m.statistics.allocations;
   *pointer = reinterpret_cast<std::uintptr_t>(data);
   return SUCCESS;
@@ -89,23 +95,32 @@ int cuMemFree_v2(DevicePointer pointer) {
   machine().queue.wait_all(entry.ordinal());
   const Allocation* allocation = machine().memory.find(bytes_at(pointer));
   if (allocation == nullptr || allocation->device == kHost) return ERROR_INVALID_VALUE;
-  return machine().memory.release(bytes_at(pointer)) ? entry.device().broken : ERROR_INVALID_VALUE;
+  if (allocation->data != bytes_at(pointer)) return ERROR_INVALID_VALUE;
+  unwatch_memory(allocation->data);
+  machine().memory.release(allocation->data);
+  return entry.device().broken;
 }
 
 int cuMemAllocHost_v2(void** pointer, std::size_t bytes) {
   const Entry entry("cuMemAllocHost_v2", Needs::kContextOutsideCapture);
   if (entry.result != SUCCESS) return entry.result;
   if (pointer == nullptr || bytes == 0) return ERROR_INVALID_VALUE;
-  *pointer = machine().memory.allocate(kHost, bytes);
-  return *pointer != nullptr ? SUCCESS : ERROR_OUT_OF_MEMORY;
+  std::byte* data = machine().memory.allocate(kHost, bytes);
+  if (data == nullptr) return ERROR_OUT_OF_MEMORY;
+  watch_memory(data, bytes);
+  note_written(data, bytes);  // the host writes it unseen
+  *pointer = data;
+  return SUCCESS;
 }
 
 int cuMemFreeHost(void* pointer) {
   const Entry entry("cuMemFreeHost", Needs::kContextOutsideCapture);
   if (entry.result != SUCCESS) return entry.result;
   machine().queue.wait_all(entry.ordinal());
-  return is_pinned(pointer) && machine().memory.release(static_cast<std::byte*>(pointer)) ? SUCCESS
-                                                                                          : ERROR_INVALID_VALUE;
+  if (!is_pinned(pointer) || machine().memory.find(pointer)->data != pointer) return ERROR_INVALID_VALUE;
+  unwatch_memory(static_cast<std::byte*>(pointer));
+  machine().memory.release(static_cast<std::byte*>(pointer));
+  return SUCCESS;
 }
 
 int cuMemGetInfo_v2(std::size_t* available, std::size_t* total) {
@@ -125,7 +140,10 @@ int cuMemsetD8Async(DevicePointer to, unsigned char value, std::size_t bytes, St
   if (bytes == 0) return SUCCESS;
   if (!machine().memory.holds(bytes_at(to), bytes, entry.ordinal())) return ERROR_INVALID_VALUE;
   std::byte* target = bytes_at(to);
-  return enqueue(entry, *stream, sized("memset", bytes), [=] { std::memset(target, value, bytes); });
+  return enqueue(entry, *stream, sized("memset", bytes), [=] {
+    std::memset(target, value, bytes);
+    note_written(target, bytes);
+  });
 }
 
 int cuMemcpyHtoDAsync_v2(DevicePointer to, const void* from, std::size_t bytes, StreamHandle handle) {
@@ -153,7 +171,7 @@ int cuMemcpyDtoDAsync_v2(DevicePointer to, DevicePointer from, std::size_t bytes
     return ERROR_INVALID_VALUE;
   std::byte* target = bytes_at(to);
   const std::byte* source = bytes_at(from);
-  return enqueue(entry, *stream, sized("copy on the device", bytes), [=] { std::memmove(target, source, bytes); });
+  return enqueue(entry, *stream, sized("copy on the device", bytes), [=] { write(target, source, bytes); });
 }
 
 int cuMemcpyHtoD_v2(DevicePointer to, const void* from, std::size_t bytes) {

@@ -61,9 +61,9 @@ std::vector<std::string> take_problems() {
   return std::exchange(machine().problems, {});
 }
 
-void add_twins(const Twin* twins, std::size_t count) {
+void add_twin(const Twin& twin) {
   const Lock lock(machine().mutex);
-  for (std::size_t i = 0; i < count; ++i) machine().twins[twins[i].name] = twins[i];
+  machine().twins[twin.name] = twin;
 }
 
 }  // namespace moekit::standin

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,11 +66,17 @@ struct LaunchShape {
   unsigned grid[3], block[3], shared_bytes;
 };
 struct Twin {
-  const char* name;
-  std::size_t parameter_bytes;
-  void (*run)(const LaunchShape& shape, const void* parameter);
+  std::string name;
+  std::size_t parameter_bytes = 0;
+  std::function<void(const LaunchShape& shape, const void* parameter)> run;
 };
-/// Adds or replaces twins. Those of the library's own kernels are there from the start.
-void add_twins(const Twin* twins, std::size_t count);
+/// Adds or replaces a twin. Those of the library's own kernels are there from the start, where the build has them.
+void add_twin(const Twin& twin);
+bool has_library_twins();
+
+/// In which order the threads of a block, and the blocks of a grid, take turns in the library's kernels, for work that
+/// this thread runs.
+enum class ThreadOrder { kAscending, kDescending, kRandom };
+void set_thread_order(ThreadOrder order, std::uint64_t seed = 1);
 
 }  // namespace moekit::standin

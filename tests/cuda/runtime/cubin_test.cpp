@@ -60,8 +60,7 @@ TEST_F(MachineCode, HoldsLaunchesAgainstIt) {
   EXPECT_CUDA(launch(add, params, nullptr, 256));
   EXPECT_EQ(launch(add, params, nullptr, 257), ERROR_INVALID_VALUE) << "__launch_bounds__(256)";
 
-  Twin wrong{"moekit_probe_add", sizeof(AddParams) - 8, [](const LaunchShape&, const void*) {}};
-  add_twins(&wrong, 1);
+  add_twin({"moekit_probe_add", sizeof(AddParams) - 8, [](const LaunchShape&, const void*) {}});
   EXPECT_CUDA(launch(add, params, nullptr, 256));
   EXPECT_FALSE(take_problems().empty()) << "a parameter of another size than nvcc's";
   EXPECT_CUDA(cuLibraryUnload(library));

@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "cuda/runtime/twins.h"
+
 namespace moekit::standin {
 namespace {
 
@@ -54,6 +56,10 @@ void check_pointers(const std::string& kernel, const void* parameter, std::size_
 
 bool has_twin(const std::string& kernel) {
   if (machine().twins.count(kernel) != 0) return true;
+  if (Twin twin = library_twin(kernel); twin.run) {
+    machine().twins[kernel] = std::move(twin);
+    return true;
+  }
   machine().problem("kernel '" + kernel + "' has no twin in the stand-in");
   return false;
 }

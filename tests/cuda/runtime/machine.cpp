@@ -95,7 +95,12 @@ void Machine::run(const Operation& operation) {
   if (!operation.run || device.broken != SUCCESS) return;
   memory.open(operation.device);
   doing = operation.what.c_str();
-  operation.run();
+  try {
+    operation.run();
+  } catch (const std::exception& stopped) {  // by the checker of kernels
+    problem(operation.what + ": " + stopped.what());
+    device.broken = ERROR_ILLEGAL_ADDRESS;
+  }
   doing = nullptr;
   for (const int place : {operation.device, kHost}) {
     const std::string wrong = memory.check_guards(place);
@@ -122,6 +127,7 @@ Entry::Entry(const char* function, Needs needs) : lock_(machine().mutex) {
   for (auto fault = m.faults.begin(); fault != m.faults.end(); ++fault) {
     if (fault->function != function || --fault->remaining > 0) continue;
     result = fault->code;
+    asked_for = true;
     if (fault->sticky && !context_stack().empty())
       m.devices[static_cast<std::size_t>(context_stack().back()->device)]->broken = fault->code;
     m.faults.erase(fault);

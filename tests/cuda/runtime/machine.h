@@ -125,6 +125,7 @@ class Entry {
  public:
   Entry(const char* function, Needs needs);
   int result = SUCCESS;
+  bool asked_for = false;  // a test wanted this result (fail_call)
   /// The device of the current context, for calls that need one.
   DeviceModel& device() const { return *machine().devices[static_cast<std::size_t>(device_)]; }
   int ordinal() const { return device_; }

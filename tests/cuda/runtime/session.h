@@ -25,9 +25,8 @@ class Session : public testing::Test {
     cuda::Context context = nullptr;
     ASSERT_CUDA(cuda::cuDevicePrimaryCtxRetain(&context, 0));
     ASSERT_CUDA(cuda::cuCtxPushCurrent_v2(context));
-    static const Twin twins[] = {{"moekit_probe_add", sizeof(AddParams), run_add},
-                                 {"moekit_probe_fill", sizeof(FillParams), run_fill}};
-    add_twins(twins, 2);
+    add_twin({"moekit_probe_add", sizeof(AddParams), run_add});
+    add_twin({"moekit_probe_fill", sizeof(FillParams), run_fill});
     ASSERT_CUDA(
         cuda::cuLibraryLoadData(&library_, "moekit: kernels by name", nullptr, nullptr, 0, nullptr, nullptr, 0));
     ASSERT_CUDA(cuda::cuLibraryGetKernel(&add_, library_, "moekit_probe_add"));
