@@ -45,7 +45,7 @@ std::vector<float> router_logits(const Block& block, const RouterTables& tables,
 // Whether the row's choice is the oracle's for logits within 1e-5 of its own: float32 sums of 130 products differ by
 // less. Random signs: a pair that must move apart does so in every fourth try.
 bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std::int64_t row, const Result& got) {
-  constexpr float kReach = 1e-5f;
+  const float reach = 1e-5f * static_cast<float>(slack());
   const RouterConfig& config = block.config.router;
   if (config.source == RouterSource::kExternal) return false;
   const RouterTables tables = read_router_tables(config, block.tensors.router);
@@ -60,12 +60,20 @@ bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std
   Rng rng(1);
   for (int attempt = 0; attempt < 256; ++attempt) {
     for (std::size_t c = 0; c < logits.size(); ++c)
-      moved[c] = logits[c] + std::uniform_real_distribution<float>(-kReach, kReach)(rng);
+      moved[c] = logits[c] + std::uniform_real_distribution<float>(-reach, reach)(rng);
     select(config, tables, moved.data(), x.dtype(), forced, scratch, ids.data(), weights.data());
     const std::size_t at = static_cast<std::size_t>(row) * k;
     if (close(&got.ids[at], &got.weights[at], ids.data(), weights.data(), config.top_k)) return true;
   }
   return false;
+}
+
+std::string slots_text(const Result& result, std::int64_t row, std::int64_t k) {
+  std::string text;
+  for (std::int64_t slot = row * k; slot < (row + 1) * k; ++slot)
+    text += " " + std::to_string(result.ids[static_cast<std::size_t>(slot)]) + " (" +
+            std::to_string(result.weights[static_cast<std::size_t>(slot)]) + ")";
+  return text;
 }
 
 }  // namespace
@@ -145,7 +153,8 @@ std::vector<std::int64_t> agreeing_rows(const Block& block, const Matrix& x, con
       rows.push_back(t);
     } else {
       EXPECT_TRUE(within_reach(block, x, inputs, t, got))
-          << "row " << t << " is routed otherwise than by the reference";
+          << "row " << t << " is routed otherwise than by the reference:" << slots_text(got, t, k) << ", expected"
+          << slots_text(want, t, k);
     }
   }
   return rows;
