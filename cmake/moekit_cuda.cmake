@@ -109,7 +109,11 @@ __asm__(".section .rodata.moekit_fatbin_@name@, \"a\"\n"
     set_source_files_properties(${folder}/${name}_fatbin.cpp TARGET_DIRECTORY ${target} PROPERTIES OBJECT_DEPENDS ${image})
     target_sources(${target} PRIVATE ${folder}/${name}_fatbin.cpp)
     set_property(GLOBAL APPEND PROPERTY MOEKIT_CUDA_FATBINS_${target} ${name})
+    list(APPEND images ${image})
   endforeach()
+  # The target may belong to another folder, which does not see this one's commands.
+  add_custom_target(${target}_fatbins DEPENDS ${images})
+  add_dependencies(${target} ${target}_fatbins)
   moekit_generate_list(${CMAKE_CURRENT_BINARY_DIR}/moekit_cuda_fatbins.inc MOEKIT_CUDA_FATBINS_${target})
   target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR})
 endfunction()

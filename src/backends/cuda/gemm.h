@@ -25,6 +25,7 @@ template <int kTokens>
 struct GemmShape {
   static constexpr int kStageSteps = stage_steps(kTokens);
   static constexpr int kStages = ring_stages(kTokens);
+  static constexpr int kRingChunks = ring_bytes(kTokens) / 16;
   static constexpr int kRowChunks = kStageSteps * 4;  // of 16 bytes in a stage's row
   static constexpr int kStageChunks = kTokens * kRowChunks;
   static constexpr int kCopies = (kStageChunks + kGemmThreads - 1) / kGemmThreads;  // of one thread
@@ -187,7 +188,7 @@ class GroupedGemm {
 template <class Weights, bool kGated, int kTokens>
 MOEKIT_DEVICE void grouped_gemm(const GemmParams& p) {
   SharedMemory shared;
-  GroupedGemm<Weights, kGated, kTokens> gemm(p, shared.take<uint4>(ring_bytes(kTokens) / 16));
+  GroupedGemm<Weights, kGated, kTokens> gemm(p, shared.take<uint4>(GemmShape<kTokens>::kRingChunks));
   const int tiles = tiles_of(p, kTokens);
   for (int t = static_cast<int>(blockIdx.y); t < tiles; t += static_cast<int>(gridDim.y))
     gemm.run(tile_at(p, t, kTokens));

@@ -23,7 +23,7 @@ MOEKIT_DEVICE Tile tile_at(const GemmParams& p, int index, int tokens) {
 
 /// Where sorted row `row` of a tile's expert is read.
 MOEKIT_DEVICE long long input_row_of(const GemmParams& p, const Tile& tile, int row) {
-  if (p.uniform_rows > 0) return row - tile.expert * p.uniform_rows;
+  if (p.same_input) return row - tile.expert * p.uniform_rows;
   return p.input_row != nullptr ? p.input_row[row] : row;
 }
 

@@ -14,7 +14,9 @@ constexpr int kSelectThreads = 128;  // at most: fewer where a row of the router
 constexpr int kMaxColumns = 4096;    // of a router: three words a column in shared memory, 48 KB for one warp
 constexpr int kChunkSlots = 1024;    // slots that one warp counts and ranks
 constexpr int kScanThreads = 1024;
-constexpr int kRowThreads = 128;  // of kernels that treat a row of values at a time
+constexpr int kSmallSlots = 2048;       // one warp walks so many in one kernel
+constexpr int kScanWords = 2 * 32 + 2;  // of shared memory, in the scan
+constexpr int kRowThreads = 128;        // of kernels that treat a row of values at a time
 
 enum class Element : int { kFloat32, kBFloat16 };
 
@@ -26,6 +28,7 @@ struct PrepareParams {
   Element from, to;
   int cols, padded;
   void* out;
+  long long out_stride;  // elements
   // Rows of expert inputs (ApplyAt::kInput): row r is round(weight * x[token]); null: row r of x as it is.
   const int* slot_of_row;
   const int* row_count;  // rows there are; further blocks do nothing
@@ -110,9 +113,9 @@ struct GemmParams {
   const int* input_row;    // of a sorted row; null: the row itself
   const Tile* tiles;
   const int* tile_count;
-  // Shared experts and routers: `experts` matrices, each with `uniform_rows` rows, row r of each reads input row r.
-  // 0: tiles decide.
+  // Shared experts and routers: `experts` matrices, each with `uniform_rows` rows; 0: tiles decide.
   int uniform_rows, experts;
+  bool same_input;                   // row r of every expert reads input row r; otherwise each has rows of its own
   const void *gate, *up;             // packed (pack.h); ungated forms: `up` alone
   long long expert_bytes;            // from one expert's packed matrix to the next
   const float *gate_bias, *up_bias;  // [experts, bias_stride] or null

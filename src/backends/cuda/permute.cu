@@ -134,7 +134,7 @@ MOEKIT_CUDA_KERNEL(moekit_count_slots, PermuteParams, kWarpSize) {
 
 MOEKIT_CUDA_KERNEL(moekit_scan_experts, PermuteParams, kScanThreads) {
   SharedMemory shared;
-  scan(p, p.counts, shared.take<int>(2 * kWarpSize + 2));
+  scan(p, p.counts, shared.take<int>(kScanWords));
 }
 
 MOEKIT_CUDA_KERNEL(moekit_place_slots, PermuteParams, kWarpSize) {
@@ -151,7 +151,7 @@ MOEKIT_CUDA_KERNEL(moekit_place_slots, PermuteParams, kWarpSize) {
 MOEKIT_CUDA_KERNEL(moekit_permute_small, PermuteParams, kScanThreads) {
   SharedMemory shared;
   int* const counters = shared.take<int>(p.experts);
-  int* const sums = shared.take<int>(2 * kWarpSize + 2);
+  int* const sums = shared.take<int>(kScanWords);
   for (int e = static_cast<int>(threadIdx.x); e < p.experts; e += static_cast<int>(blockDim.x)) counters[e] = 0;
   __syncthreads();
   if (threadIdx.x < kWarpSize) walk_slots(p, 0, p.slots, counters, Ignore());

@@ -49,7 +49,7 @@ MOEKIT_CUDA_KERNEL(moekit_prepare_rows, PrepareParams, kRowThreads) {
   const int slot = p.slot_of_row != nullptr ? p.slot_of_row[row] : 0;
   const long long first = (p.slot_of_row != nullptr ? slot / p.top_k : row) * p.row_stride;
   const float weight = p.slot_of_row != nullptr ? p.weights[slot] : 1.0f;
-  const long long to = static_cast<long long>(row) * p.padded;
+  const long long to = row * p.out_stride;
   for (int c = static_cast<int>(threadIdx.x); c < p.padded; c += static_cast<int>(blockDim.x)) {
     float value = c < p.cols ? load_element(p.x, p.from, first + c) : 0.0f;
     if (p.slot_of_row != nullptr) value = c < p.cols ? rounded(weight * value, p.from == Element::kBFloat16) : 0.0f;

@@ -104,6 +104,7 @@ std::vector<float> multiply(const Problem& problem, int tile_rows, bool uniform,
   if (uniform) {
     p.uniform_rows = problem.tokens;
     p.experts = experts;
+    p.same_input = true;
   }
   p.gate = c.gated ? gate.data() : nullptr;
   p.up = up.data();
