@@ -20,8 +20,6 @@ thread_local BlockRunner* g_running = nullptr;
 constexpr std::size_t kGapBytes = 16;
 constexpr unsigned kMaxArrays = 32;
 
-unsigned lowest(unsigned bits) { return static_cast<unsigned>(__builtin_ctz(bits)); }
-
 }  // namespace
 
 BlockRunner& runner() {
@@ -51,7 +49,6 @@ void BlockRunner::entry() {
   Fiber& fiber = self.current();
   if (!fiber.copies.empty()) self.stop(Fault::kUnfinished, "a thread ended with asynchronous copies not waited for");
   fiber.state = State::kDone;
-  self.warps_[self.current_ / kWarp].done |= 1u << self.lane();
   ++self.done_;
   sanitizer_leave_fiber(true);
   moekit_simt_switch(&fiber.context, self.scheduler_);
@@ -90,11 +87,9 @@ void BlockRunner::barrier() {
   Fiber& fiber = current();
   if (done_ != 0) stop(Fault::kDivergence, "__syncthreads after " + std::to_string(done_) + " threads have ended");
   fiber.state = State::kBarrier;
-  warps_[current_ / kWarp].at_barrier |= 1u << lane();
   ++at_barrier_;
   if (at_barrier_ < threads_) return yield();
   at_barrier_ = 0;
-  for (Warp& warp : warps_) warp.at_barrier = 0;
   for (unsigned i = 0; i < threads_; ++i) {
     fibers_[i].state = State::kReady;
     ++fibers_[i].who.barrier;
@@ -102,35 +97,31 @@ void BlockRunner::barrier() {
   }
 }
 
-// A lane looks at one lane that waits already, the last to come at all: wrong kinds and masks are seen then at the
-// latest, or the block can go no further, which is an error as well.
 void BlockRunner::collective(int kind, unsigned mask, void* payload, void (*op)(void* const*, unsigned)) {
-  Warp& warp = warps_[current_ / kWarp];
   const unsigned first = current_ / kWarp * kWarp, self = lane();
-  const auto check = [&](unsigned i) {
-    if (warp.kind[i] != kind || warp.mask[i] != mask)
-      stop(Fault::kDivergence, "lanes of a warp wait in different collectives, or with different masks");
-  };
   if ((mask >> self & 1) == 0) stop(Fault::kDivergence, "a collective whose mask lacks the calling lane");
-  if ((mask & warp.done) != 0) stop(Fault::kDivergence, "a collective names a lane that has ended");
-  if ((mask & warp.at_barrier) != 0) stop(Fault::kDivergence, "a collective names a lane that waits at a barrier");
-  const unsigned others = mask & warp.waiting;
-  if (others != 0) check(lowest(others));
-  warp.kind[self] = kind;
-  warp.mask[self] = mask;
-  warp.payload[self] = payload;
-  if ((others | 1u << self) != mask) {
-    warp.waiting |= 1u << self;
-    current().state = State::kCollective;
-    return yield();
+  void* payloads[kWarp] = {};
+  unsigned waiting = 1u << self;
+  payloads[self] = payload;
+  for (unsigned i = 0; i < kWarp && first + i < threads_; ++i) {
+    const Fiber& other = fibers_[first + i];
+    if (i == self || (mask >> i & 1) == 0) continue;
+    if (other.state == State::kDone) stop(Fault::kDivergence, "a collective names a lane that has ended");
+    if (other.state == State::kBarrier) stop(Fault::kDivergence, "a collective names a lane that waits at a barrier");
+    if (other.state != State::kCollective) continue;
+    if (other.kind != kind || other.mask != mask)
+      stop(Fault::kDivergence, "lanes of a warp wait in different collectives, or with different masks");
+    waiting |= 1u << i;
+    payloads[i] = other.payload;
   }
-  warp.waiting &= ~mask;
-  for (unsigned rest = others; rest != 0; rest &= rest - 1) {
-    check(lowest(rest));
-    fibers_[first + lowest(rest)].state = State::kReady;
-  }
-  void* payloads[kWarp];  // null for lanes that take no part
-  for (unsigned i = 0; i < kWarp; ++i) payloads[i] = (mask >> i & 1) != 0 ? warp.payload[i] : nullptr;
+  Fiber& fiber = current();
+  fiber.kind = kind;
+  fiber.mask = mask;
+  fiber.payload = payload;
+  fiber.state = State::kCollective;
+  if (waiting != mask) return yield();
+  for (unsigned i = 0; i < kWarp; ++i)
+    if ((mask >> i & 1) != 0) fibers_[first + i].state = State::kReady;
   if (op != nullptr) op(payloads, mask);
 }
 
@@ -197,7 +188,6 @@ void BlockRunner::run_block() {
   static thread_local std::uint32_t blocks = 0;
   ++blocks;
   done_ = at_barrier_ = 0;
-  warps_.assign((threads_ + kWarp - 1) / kWarp, Warp());
   if (shared_.cells != nullptr) std::memset(shared_.written, kGap, shared_memory_.size() / kGranule);
   std::fill(shared_memory_.begin(), shared_memory_.end(), std::byte{0xCD});
   for (unsigned i = 0; i < threads_; ++i) {

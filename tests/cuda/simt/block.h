@@ -34,16 +34,12 @@ struct Fiber {
   State state = State::kReady;
   Who who;
   Dim3 index;
+  // the collective it waits in
+  int kind = 0;
+  unsigned mask = 0;
+  void* payload = nullptr;
   std::vector<PendingCopy> copies;
   unsigned copy_groups = 0;  // committed so far
-};
-
-/// What the lanes of a warp wait for, a bit a lane; and the collectives that they wait in.
-struct Warp {
-  unsigned waiting = 0, at_barrier = 0, done = 0;
-  int kind[kWarp];
-  unsigned mask[kWarp];
-  void* payload[kWarp];
 };
 
 /// Stacks, shared memory and counters of an OS thread, kept between launches.
@@ -81,7 +77,6 @@ class BlockRunner {
   const Region* region_of(const void* address);
 
   std::vector<Fiber> fibers_;
-  std::vector<Warp> warps_;
   std::vector<std::byte*> stacks_;
   std::vector<unsigned> order_;
   unsigned threads_ = 0, current_ = 0, done_ = 0, at_barrier_ = 0;
