@@ -58,7 +58,7 @@ class GroupedGemm {
       copy_async_wait<Shape::kStages - 2>();
       __syncthreads();  // stage s is there for all, and nobody reads stage s - 1, which the next copies overwrite
       issue(s + Shape::kStages - 1, tile);
-      multiply(s, now, sums);
+      multiply(s, tile.rows, now, sums);
 #pragma unroll
       for (int step = 0; step < Shape::kStageSteps; ++step) {
         now[step][0] = next[step][0];
@@ -118,7 +118,7 @@ class GroupedGemm {
     }
   }
 
-  MOEKIT_DEVICE void multiply(int stage, const Stage& weights, float (&sums)[2][kColumnTiles][4]) const {
+  MOEKIT_DEVICE void multiply(int stage, int rows, const Stage& weights, float (&sums)[2][kColumnTiles][4]) const {
     const uint4* const from = ring_ + (stage % Shape::kStages) * Shape::kStageChunks;
     const int g = lane_ / 4, q = lane_ % 4;
     if (!active_) return;
@@ -130,6 +130,7 @@ class GroupedGemm {
       Weights::expand(weights[step][1], a[1]);
 #pragma unroll
       for (int n = 0; n < kColumnTiles; ++n) {
+        if (8 * n >= rows) break;  // tokens that do not exist
         const uint4 b = from[place(8 * n + g, 4 * step + q)];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {

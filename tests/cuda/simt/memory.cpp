@@ -69,6 +69,17 @@ void note_read(Cell& cell, const Who& who, bool of_block) {
   }
 }
 
+// A cell that is a gap, or that nobody has written yet.
+void check_state(const Region& region, std::size_t cell, std::size_t offset, bool write, const Who& who) {
+  if (region.written[cell] == kGap)
+    stop_block(Fault::kOutOfBounds, std::string(write ? "store" : "load") +
+                                        " outside the arrays of shared memory, byte " + std::to_string(offset) +
+                                        ", by " + who_text(who));
+  if (!write)
+    stop_block(Fault::kUninitialised, "load of memory that nobody wrote, byte " + std::to_string(offset) + " of " +
+                                          std::to_string(region.end - region.begin) + " by " + who_text(who));
+}
+
 }  // namespace
 
 Region make_region(void* memory, std::size_t bytes) {
@@ -139,24 +150,23 @@ void check_access(const Region& region, const void* address, std::size_t bytes, 
     stop_block(Fault::kOutOfBounds, std::string(verb) + " of " + std::to_string(bytes) + " bytes at byte " +
                                         std::to_string(offset) + " of " + std::to_string(region.end - region.begin) +
                                         " by " + who_text(who));
-  for (std::size_t cell = offset / kGranule; cell <= (offset + bytes - 1) / kGranule; ++cell) {
+  const std::size_t first = offset / kGranule, last = (offset + bytes - 1) / kGranule;
+  if (write) region.stored_to = true;
+  for (std::size_t cell = first; cell <= last; ++cell)
+    if (region.written[cell] != 1) check_state(region, cell, offset, write, who);
+  if (!region.stored_to) return;
+  for (std::size_t cell = first; cell <= last; ++cell) {
     Cell& shadow = region.cells[cell];
-    if (region.written[cell] == kGap)
-      stop_block(Fault::kOutOfBounds, std::string(verb) + " outside the arrays of shared memory, byte " +
-                                          std::to_string(offset) + ", by " + who_text(who));
     if (!ordered(shadow.writer, who, region.of_block))
       race(write ? "two stores, first" : "load after a store", shadow.writer, who, offset);
-    if (write) {
-      for (const Who& reader : shadow.readers)
-        if (!ordered(reader, who, region.of_block)) race("store after a load", reader, who, offset);
-      shadow.writer = who;
-      region.written[cell] = 1;
-    } else {
-      if (region.written[cell] == 0)
-        stop_block(Fault::kUninitialised, "load of memory that nobody wrote, byte " + std::to_string(offset) + " of " +
-                                              std::to_string(region.end - region.begin) + " by " + who_text(who));
+    if (!write) {
       note_read(shadow, who, region.of_block);
+      continue;
     }
+    for (const Who& reader : shadow.readers)
+      if (!ordered(reader, who, region.of_block)) race("store after a load", reader, who, offset);
+    shadow.writer = who;
+    region.written[cell] = 1;
   }
 }
 

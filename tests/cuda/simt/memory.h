@@ -36,6 +36,7 @@ struct Region {
   Cell* cells = nullptr;            // one for two bytes; pages come into being when touched
   std::uint8_t* written = nullptr;  // likewise: 0 not yet, 1 written, kGap
   bool of_block = false;            // shared memory: every block finds it fresh
+  mutable bool stored_to = false;   // by a kernel, ever
   bool holds(const void* address) const noexcept { return address >= begin && address < end; }
 };
 
@@ -46,7 +47,9 @@ void free_region(Region& region) noexcept;
 /// The region of the list that holds the address, or null.
 const Region* find_region(const void* address);
 
-/// Checks one access of the running thread; stops the block on a fault.
+/// Checks one access of the running thread; stops the block on a fault. Loads from a region that no kernel ever stored
+/// to (weights, inputs) are not remembered: a race with the very first store to it goes unseen, and with every later one
+/// not.
 void check_access(const Region& region, const void* address, std::size_t bytes, bool write, const Who& who);
 
 /// Memory of the program that may only be read: constants of kernels.

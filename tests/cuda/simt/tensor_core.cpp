@@ -37,25 +37,25 @@ double element(unsigned word, int half, bool bf16) {
 
 void mma_op(void* const* payloads, unsigned) {
   const auto lane = [&](int i) { return static_cast<const MmaLane*>(payloads[i]); };
+  const bool bf16 = lane(0)->bf16;
   double a[16][16], b[16][8];
   for (int i = 0; i < 32; ++i) {
+    const MmaLane& from = *lane(i);
     const int g = i / 4, q = i % 4;
-    if (lane(i)->bf16 != lane(0)->bf16) stop_block(Fault::kDivergence, "mma of two element types in one warp");
+    if (from.bf16 != bf16) stop_block(Fault::kDivergence, "mma of two element types in one warp");
     for (int half = 0; half < 2; ++half) {
-      for (int r = 0; r < 4; ++r)
-        a[g + 8 * (r % 2)][2 * q + half + 8 * (r / 2)] = element(lane(i)->a[r], half, lane(0)->bf16);
-      for (int r = 0; r < 2; ++r) b[2 * q + half + 8 * r][g] = element(lane(i)->b[r], half, lane(0)->bf16);
+      for (int r = 0; r < 4; ++r) a[g + 8 * (r % 2)][2 * q + half + 8 * (r / 2)] = element(from.a[r], half, bf16);
+      for (int r = 0; r < 2; ++r) b[2 * q + half + 8 * r][g] = element(from.b[r], half, bf16);
     }
   }
-  for (int i = 0; i < 32; ++i) {
-    const int g = i / 4, q = i % 4;
-    for (int r = 0; r < 4; ++r) {
-      const int row = g + 8 * (r / 2), column = 2 * q + r % 2;
-      double sum = static_cast<double>(lane(i)->c[r]);
-      for (int k = 0; k < 16; ++k) sum += a[row][k] * b[k][column];
-      lane(i)->c[r] = static_cast<float>(sum);
-    }
-  }
+  double c[16][8];
+  for (int i = 0; i < 32; ++i)
+    for (int r = 0; r < 4; ++r) c[i / 4 + 8 * (r / 2)][i % 4 * 2 + r % 2] = static_cast<double>(lane(i)->c[r]);
+  for (int row = 0; row < 16; ++row)
+    for (int k = 0; k < 16; ++k)
+      for (int column = 0; column < 8; ++column) c[row][column] += a[row][k] * b[k][column];
+  for (int i = 0; i < 32; ++i)
+    for (int r = 0; r < 4; ++r) lane(i)->c[r] = static_cast<float>(c[i / 4 + 8 * (r / 2)][i % 4 * 2 + r % 2]);
 }
 
 }  // namespace
