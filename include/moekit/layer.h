@@ -91,6 +91,9 @@ struct LayerOptions {
   std::string backend = "auto";
   /// Accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
   bool nonfinite_scales = false;
+  /// With int8 experts: their inputs are quantised too, row by row with scale max |x| / 127 (A8W8). Faster where the
+  /// device multiplies int8, and less accurate; backends that do not decline.
+  bool int8_activations = false;
 };
 
 /// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype, quantised ones come

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/float_convert.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -33,6 +34,20 @@ float fp8_e4m3_to_float(std::uint8_t value) noexcept {
   const float magnitude = exponent != 0 ? std::ldexp(8.0f + static_cast<float>(mantissa), exponent - 10)
                                         : std::ldexp(static_cast<float>(mantissa), -9);
   return (value & 0x80u) != 0 ? -magnitude : magnitude;
+}
+
+std::uint8_t float_to_fp8_e4m3(float value) noexcept {
+  const std::uint8_t sign = std::signbit(value) ? 0x80 : 0;
+  const float magnitude = std::fabs(value);
+  if (std::isnan(value)) return sign | 0x7f;
+  if (magnitude >= 448.0f) return sign | 0x7e;
+  // The step is 2^(e - 3) for 2^e <= magnitude, and 2^-9 below the smallest normal number 2^-6.
+  int exponent = 0;
+  std::frexp(magnitude, &exponent);
+  const int e = std::max(exponent - 1, -6);
+  const auto steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - e)));  // 0 .. 16
+  // A normal number has 8 .. 15 steps; 16 carry into the exponent by themselves.
+  return static_cast<std::uint8_t>(sign | ((e + 6) * 8 + steps));
 }
 
 float fp8_e5m2_to_float(std::uint8_t value) noexcept {

@@ -36,6 +36,8 @@ float fp16_to_float(std::uint16_t value) noexcept;
 std::uint16_t float_to_fp16(float value) noexcept;
 /// OCP e4m3fn: 4 exponent bits (bias 7), 3 mantissa bits, no infinity, 0x7f is NaN.
 float fp8_e4m3_to_float(std::uint8_t value) noexcept;
+/// Round to nearest even; beyond 448 the largest.
+std::uint8_t float_to_fp8_e4m3(float value) noexcept;
 /// OCP e5m2: the high byte of a binary16.
 float fp8_e5m2_to_float(std::uint8_t value) noexcept;
 /// OCP e8m0: 2^(value - 127), 255 is NaN.

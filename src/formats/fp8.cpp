@@ -7,24 +7,6 @@
 #include "formats/format.h"
 
 namespace moekit {
-namespace {
-
-// Round to nearest even among the 127 magnitudes of e4m3; beyond 448 the largest.
-std::uint8_t to_e4m3(float value) noexcept {
-  const std::uint8_t sign = std::signbit(value) ? 0x80 : 0;
-  const float magnitude = std::fabs(value);
-  if (std::isnan(value)) return sign | 0x7f;
-  if (magnitude >= 448.0f) return sign | 0x7e;
-  // The step is 2^(e - 3) for 2^e <= magnitude, and 2^-9 below the smallest normal number 2^-6.
-  int exponent = 0;
-  std::frexp(magnitude, &exponent);
-  const int e = std::max(exponent - 1, -6);
-  const auto steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - e)));  // 0 .. 16
-  // A normal number has 8 .. 15 steps; 16 carry into the exponent by themselves.
-  return static_cast<std::uint8_t>(sign | ((e + 6) * 8 + steps));
-}
-
-}  // namespace
 
 void quantise_fp8(const float* rows, QuantRows& out);
 void quantise_fp8(const float* rows, QuantRows& out) {
@@ -40,7 +22,7 @@ void quantise_fp8(const float* rows, QuantRows& out) {
       for (std::int64_t r = top; r < bottom; ++r) {
         out.scales[static_cast<std::size_t>(r * groups + g)] = scale;
         for (std::int64_t k = first; k < last; ++k)
-          out.codes[static_cast<std::size_t>(r * out.cols + k)] = to_e4m3(rows[r * out.cols + k] * inverse);
+          out.codes[static_cast<std::size_t>(r * out.cols + k)] = float_to_fp8_e4m3(rows[r * out.cols + k] * inverse);
       }
     }
 }

@@ -100,6 +100,15 @@ const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& for
   return scratch.quant;
 }
 
+bool has_column_groups(const MatrixRef& matrix) {
+  if (matrix.quant == nullptr || !matrix.quant->column_groups) return false;
+  ReadScratch scratch;
+  QuantRows columns;
+  columns.resize(matrix.quant->format, 0, matrix.quant->cols);
+  read_column_groups(*matrix.quant, scratch, columns);
+  return !columns.column_groups.empty();
+}
+
 WeightFormat format_of(const MatrixRef& matrix) {
   if (matrix.quant != nullptr) return matrix.quant->format;
   return weight_format(matrix.tensor.dtype == DType::kBFloat16 ? "bfloat16" : "float32");

@@ -20,11 +20,15 @@ struct ReadScratch {
 MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch);
 
 /// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
-/// Throws CheckpointError naming the tensor for a scale that is NaN or infinite (unless `nonfinite_scales`), for a weight
-/// that is and shall be quantised, and for a group index out of range; UnsupportedError for a format that has no
+/// Throws CheckpointError naming the tensor for a scale that is NaN or infinite (unless `nonfinite_scales`), for a
+/// weight that is and shall be quantised, and for a group index out of range; UnsupportedError for a format that has no
 /// quantiser.
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
+
+/// Whether the columns of a quantised matrix are in groups other than k / group (GPTQ's act-order). Reads g_idx. Throws
+/// CheckpointError for an index out of range.
+bool has_column_groups(const MatrixRef& matrix);
 
 /// The format in which "auto" keeps the matrix: its own; float32 for float16 and float64.
 WeightFormat format_of(const MatrixRef& matrix);

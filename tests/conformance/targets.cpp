@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "backends/cpu/isa.h"
+#include "core/environment.h"
 #include "formats/format.h"
 
 namespace moekit::conformance {
@@ -46,6 +47,18 @@ std::vector<Target> find_targets() {
 const std::vector<Target>& targets() {
   static const std::vector<Target> list = find_targets();
   return list;
+}
+
+double slack() {
+  static const std::string text = environment("MOEKIT_TEST_SLACK");
+  return text.empty() ? 1.0 : std::stod(text);
+}
+
+double nmse_bound(const Target& target, const Mode& mode) {
+  if (target.backend != "ascend" || mode.weights != DType::kBFloat16) return mode.nmse;
+  // Its operators hand bfloat16 to each other: gates, ups, their product and the experts' outputs are rounded, each for
+  // 1.3e-6, twice that behind an activation, where other backends keep float32. At most 2.2e-5 was seen.
+  return 3.0 * mode.nmse * slack();
 }
 
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,

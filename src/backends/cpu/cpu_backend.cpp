@@ -24,8 +24,8 @@ class CpuBackend final : public Backend {
   Support available() const override { return {}; }
 
   Support supports(const BlockConfig&, const BlockFormats& formats) const override {
-    if (all_plain(formats, DType::kFloat32) || all_plain(formats, DType::kBFloat16)) return {};
-    return {"no kernels for " + names(formats)};
+    if (formats.int8_activations) return {"activations stay as they are here"};
+    return supports_formats(formats);
   }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
@@ -37,8 +37,8 @@ class CpuBackend final : public Backend {
   }
   std::unique_ptr<Stream> new_stream(const Device&) const override { return std::make_unique<Stream>(); }
 
-  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
-                                    const BlockFormats& formats, const Device&) const override {
+  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats,
+                                    const Device&) const override {
     return std::make_unique<CpuBlock>(config, tensors, formats);
   }
   std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const override {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "backends/cpu/tile_format.h"
 #include "moekit/layer.h"
 
 namespace moekit::cpu {
@@ -20,14 +21,30 @@ struct ActivationParams {
   float limit = 0.0f, alpha = 0.0f, up_add = 0.0f;
 };
 
+/// Panels of quantised weights: two streams each, which are unpacked into plain steps piece by piece.
+struct QuantPanels {
+  TileFormat half[2];
+  const std::uint16_t* columns[2] = {nullptr, nullptr};  // group of every k, where the format goes by column
+  std::int64_t panel_bytes() const noexcept { return half[0].bytes() + half[1].bytes(); }
+};
+
+/// Steps of 32 k of one stream to plain tiles, kStepBytes apart.
+struct UnpackArgs {
+  const TileFormat* format = nullptr;
+  const std::uint16_t* columns = nullptr;
+  const std::byte* stream = nullptr;
+  std::int64_t first = 0, steps = 0;
+  void* tiles = nullptr;
+};
+
 /// Rows of x to blocks of A.
 struct GatherArgs {
-  const void* x = nullptr;            // [tokens, columns]
-  std::int64_t row_stride = 0;        // elements
+  const void* x = nullptr;              // [tokens, columns]
+  std::int64_t row_stride = 0;          // elements
   const std::int32_t* token = nullptr;  // row i of A is row token[i] of x; null: row i
-  const float* scale = nullptr;       // row i is multiplied by scale[i] and rounded to the dtype of x; null: not
+  const float* scale = nullptr;         // row i is multiplied by scale[i] and rounded to the dtype of x; null: not
   std::int64_t rows = 0, columns = 0;
-  std::int64_t segments = 0;          // of A; columns beyond `columns` are zero
+  std::int64_t segments = 0;  // of A; columns beyond `columns` are zero
   std::byte* a = nullptr;
 };
 
@@ -39,12 +56,14 @@ struct UpArgs {
   std::int64_t steps = 0;             // of a panel
   const std::byte* panels = nullptr;  // panel 0
   std::int64_t first = 0, last = 0;
-  const float* bias = nullptr;        // [panels * 32] in panel order, or null
+  const float* bias = nullptr;  // [panels * 32] in panel order, or null
   std::byte* h = nullptr;
   std::int64_t h_segments = 0;
   ActivationParams activation;
-  const std::byte* next = nullptr;    // what is read after the last panel, to prefetch
-  float* scratch = nullptr;           // accumulator_floats(rows), 64-byte aligned
+  const std::byte* next = nullptr;     // what is read after the last panel, to prefetch
+  const QuantPanels* quant = nullptr;  // null: the panels are plain
+  std::byte* unpacked = nullptr;       // for quant: unpacked_bytes(kernels, steps), 64-byte aligned
+  float* scratch = nullptr;            // accumulator_floats(rows), 64-byte aligned
 };
 
 /// Blocks of A through panels [first, last) of a down-projection: out[token[i]] += weight[i] * (row i + bias).
@@ -54,14 +73,16 @@ struct DownArgs {
   std::int64_t steps = 0;
   const std::byte* panels = nullptr;
   std::int64_t first = 0, last = 0;
-  const float* bias = nullptr;        // [panels * 32], or null
+  const float* bias = nullptr;          // [panels * 32], or null
   const std::int32_t* token = nullptr;  // null: row i
-  const float* weight = nullptr;      // null: 1
+  const float* weight = nullptr;        // null: 1
   // 32 columns of panel n for token t begin at out + t * out_stride + n * out_panel (both in floats). A panel's columns
   // lie together where many experts add to them: rows a page apart would cost a TLB miss each.
   float* out = nullptr;
   std::int64_t out_stride = 0, out_panel = 0;
   const std::byte* next = nullptr;
+  const QuantPanels* quant = nullptr;
+  std::byte* unpacked = nullptr;
   float* scratch = nullptr;
 };
 
@@ -81,16 +102,17 @@ struct SoftmaxArgs {
   std::int64_t stride = 0;
   const float* bias = nullptr;  // [stride], or null
   std::int64_t rows = 0, columns = 0;
-  float* weights = nullptr;     // [rows, columns]
+  float* weights = nullptr;  // [rows, columns]
 };
 
-/// Rows of logits [experts] and outputs [experts, output] to weights and weighted sums: y = factor * sum_e w_e (o_e + b_e).
+/// Rows of logits [experts] and outputs [experts, output] to weights and weighted sums: y = factor * sum_e w_e (o_e +
+/// b_e).
 struct SmallDenseArgs {
   const float* columns = nullptr;  // [rows, stride], readable for 16 columns beyond the last output
   std::int64_t stride = 0;
-  const float* bias = nullptr;     // in the same order, or null
+  const float* bias = nullptr;  // in the same order, or null
   std::int64_t rows = 0, experts = 0, output = 0;
-  float* weights = nullptr;        // [rows, experts]
+  float* weights = nullptr;  // [rows, experts]
   void* y = nullptr;
   DType dtype = DType::kFloat32;
   std::int64_t y_stride = 0;
@@ -104,7 +126,13 @@ struct WeightKernels {
   void (*gather_bf16)(const GatherArgs&) noexcept = nullptr;
   void (*up)(const UpArgs&) noexcept = nullptr;
   void (*down)(const DownArgs&) noexcept = nullptr;
+  std::int64_t slice_steps = 0;  // steps of a panel that are worked on at a time; 0: all
 };
+
+/// Bytes of plain steps that a sweep over quantised panels of `steps` steps has at a time.
+inline std::int64_t unpacked_bytes(const WeightKernels& kernels, std::int64_t steps) noexcept {
+  return (kernels.slice_steps == 0 ? steps : kernels.slice_steps) * kStepBytes;
+}
 
 struct KernelTable {
   std::string_view name;
@@ -113,7 +141,8 @@ struct KernelTable {
   void (*finish)(const FinishArgs&) noexcept = nullptr;
   void (*softmax)(const SoftmaxArgs&) noexcept = nullptr;
   void (*small_dense)(const SmallDenseArgs&) noexcept = nullptr;
-  void (*enter)() noexcept = nullptr;  // per thread and job: tile configuration; null: nothing to do
+  void (*unpack)(const UnpackArgs&) noexcept = nullptr;  // to float32
+  void (*enter)() noexcept = nullptr;                    // per thread and job: tile configuration; null: nothing to do
   void (*leave)() noexcept = nullptr;
 };
 

@@ -15,6 +15,7 @@ constexpr KernelTable k_amx_kernels = {"amx",
                                        finish,
                                        softmax_rows,
                                        small_dense_rows,
+                                       unpack_tiles<float>,
                                        amx_enter,
                                        amx_leave};
 

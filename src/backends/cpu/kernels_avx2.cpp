@@ -15,6 +15,7 @@ constexpr KernelTable k_avx2_kernels = {"avx2",
                                         finish,
                                         softmax_rows,
                                         small_dense_rows,
+                                        unpack_tiles<float>,
                                         nullptr,
                                         nullptr};
 

@@ -15,6 +15,7 @@ constexpr KernelTable k_avx512_kernels = {"avx512",
                                           finish,
                                           softmax_rows,
                                           small_dense_rows,
+                                          unpack_tiles<float>,
                                           nullptr,
                                           nullptr};
 

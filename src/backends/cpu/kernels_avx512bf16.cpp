@@ -15,6 +15,7 @@ constexpr KernelTable k_avx512bf16_kernels = {"avx512bf16",
                                               finish,
                                               softmax_rows,
                                               small_dense_rows,
+                                              unpack_tiles<float>,
                                               nullptr,
                                               nullptr};
 

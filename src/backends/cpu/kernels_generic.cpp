@@ -15,6 +15,7 @@ constexpr KernelTable k_generic_kernels = {"generic",
                                            finish,
                                            softmax_rows,
                                            small_dense_rows,
+                                           unpack_tiles<float>,
                                            nullptr,
                                            nullptr};
 

@@ -6,11 +6,31 @@
 #include "backends/cpu/small_dense.h"
 
 namespace moekit::cpu {
+namespace {
+
+constexpr WeightFormat ExpertFormats::*kParts[] = {&ExpertFormats::gate, &ExpertFormats::up, &ExpertFormats::down};
+
+// bfloat16 unless a projection is float32.
+DType plain_element(const BlockFormats& formats) {
+  for (const ExpertFormats* each : {&formats.routed, &formats.shared})
+    for (const auto part : kParts)
+      if (each->*part == WeightFormat{}) return DType::kFloat32;
+  return DType::kBFloat16;
+}
+
+}  // namespace
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
     : PackedBlock(config, formats), chosen(choose_kernels()) {
-  routed = pack_group(config.expert, tensors.experts, weight());
-  if (config.shared.count != 0) shared = pack_group(config.shared.expert, tensors.shared, weight());
+  const DType plain = plain_element(formats);
+  // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
+  // rows.
+  const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
+  const DType quantised = short_rows ? DType::kBFloat16 : DType::kFloat32;
+  routed = pack_group(config.expert, tensors.experts, formats.routed, plain, quantised, formats.nonfinite_scales);
+  if (config.shared.count != 0)
+    shared =
+        pack_group(config.shared.expert, tensors.shared, formats.shared, plain, quantised, formats.nonfinite_scales);
   if (tensors.shared_gate) shared_gate = pack_matrix(tensors.shared_gate, DType::kFloat32);
   tables = read_router_tables(config.router, tensors.router);
   if (!tables.bias.empty() && config.router.all_experts) {
@@ -37,24 +57,46 @@ bool CpuBlock::plain_softmax(DType x) const noexcept {
 }
 
 std::size_t CpuBlock::bytes() const noexcept {
-  return routed.storage.bytes() + routed.biases.bytes() + shared.storage.bytes() + shared.biases.bytes() +
-         shared_gate.storage.bytes() + router_f32.storage.bytes() + router_bf16.storage.bytes() +
-         small_dense.storage.bytes();
+  return routed.bytes() + shared.bytes() + shared_gate.storage.bytes() + router_f32.storage.bytes() +
+         router_bf16.storage.bytes() + small_dense.storage.bytes();
 }
 
 void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
-  unpack_expert(of_shared ? shared : routed, expert, out);
+  unpack_expert(of_shared ? shared : routed, expert, *chosen.table, out);
 }
 
 std::string CpuBlock::explain() const {
-  const std::string isa(chosen.table->name), from(chosen.name_of(weight()));
+  const std::string isa(chosen.table->name), from(chosen.name_of(routed.down.weight));
   std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
   text += kernels().activation == DType::kBFloat16 ? ", x rounded to bfloat16" : ", x in float32";
   text += ", panels of 32 columns\n";
+  for (const auto part : kParts) {
+    const WeightFormat& format = formats().routed.*part;
+    if (format.plain() || (part != kParts[0] && format == formats().routed.*kParts[0])) continue;
+    text += "weights: " + describe(format) + ", unpacked to " + std::string(dtype_name(routed.down.weight)) +
+            " a few steps at a time\n";
+  }
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
   if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
   if (small_dense) text += "; gate and experts in one sweep";
   return text + "\n";
+}
+
+Support supports_formats(const BlockFormats& formats) {
+  bool float32 = false, bfloat16 = false;
+  for (const ExpertFormats* each : {&formats.routed, &formats.shared}) {
+    if (each->gate.plain() != each->up.plain())
+      return {"gate is " + describe(each->gate) + ", up is " + describe(each->up)};
+    for (const auto part : kParts) {
+      const WeightFormat& format = each->*part;
+      float32 = float32 || format.code == Code::kFloat32;
+      bfloat16 = bfloat16 || format.code == Code::kBFloat16;
+      if (!format.plain() && format.group != 0 && format.group != 16 && format.group % kQuantStep != 0)
+        return {"groups of " + std::to_string(format.group) + " weights, expected 16 or a multiple of 32"};
+    }
+  }
+  if (float32 && bfloat16) return {"float32 and bfloat16 projections in one block"};
+  return {};
 }
 
 }  // namespace moekit::cpu

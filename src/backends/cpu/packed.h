@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A block's weights in the layout of layout.h.
+// A block's weights in the layouts of layout.h and tile_format.h.
 #pragma once
 
 #include <cstdint>
@@ -26,10 +26,20 @@ PackedMatrix pack_matrix(const MatrixRef& matrix, DType weight);
 
 /// Where one expert's panels and biases lie. Shapes are those of the group.
 struct PackedExpert {
-  const std::byte* up = nullptr;    // null for kLinear
+  const std::byte* up = nullptr;  // null for kLinear
   const std::byte* down = nullptr;
-  const float* up_bias = nullptr;   // in panel order
+  const float* up_bias = nullptr;  // in panel order
   const float* down_bias = nullptr;
+  const std::uint16_t* columns[3] = {nullptr, nullptr, nullptr};  // of gate, up, down: where a format goes by column
+};
+
+/// The panels of one projection of a group.
+struct Projection {
+  DType weight = DType::kFloat32;  // element of the plain steps that kernels read
+  bool quantised = false;
+  TileFormat half[2];  // of the two tiles of a panel, where quantised
+  std::int64_t panels = 0, steps = 0, panel_bytes = 0;
+  std::int64_t bytes() const { return checked_mul(panels, panel_bytes, "projection"); }
 };
 
 /// Experts of one shape: the routed ones, or the shared ones.
@@ -37,13 +47,15 @@ struct ExpertGroup {
   std::vector<PackedExpert> experts;
   ExpertConfig config;
   ActivationParams activation;
-  std::int64_t up_panels = 0, up_steps = 0;      // 0 for kLinear
-  std::int64_t down_panels = 0, down_steps = 0;
-  AlignedBuffer storage, biases;
+  Projection up, down;  // up: no panels for kLinear
+  AlignedBuffer storage, biases, columns;
+  std::size_t bytes() const noexcept { return storage.bytes() + biases.bytes() + columns.bytes(); }
 };
-ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors, DType weight);
-/// The inverse of pack_group for one expert.
-void unpack_expert(const ExpertGroup& group, std::int64_t expert, const ExpertViews& out);
+/// `plain`, `quantised`: element of the steps of plain and of quantised projections.
+ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors,
+                       const ExpertFormats& formats, DType plain, DType quantised, bool nonfinite_scales);
+/// The inverse of pack_group for one expert; quantised projections come back as float32.
+void unpack_expert(const ExpertGroup& group, std::int64_t expert, const KernelTable& table, const ExpertViews& out);
 
 class CpuBlock final : public PackedBlock {
  public:
@@ -52,8 +64,14 @@ class CpuBlock final : public PackedBlock {
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
-  DType weight() const noexcept { return formats().routed.down.element(); }
-  const WeightKernels& kernels() const noexcept { return chosen.of(weight()); }
+  /// Kernels of a projection.
+  const WeightKernels& kernels(const Projection& projection) const noexcept { return chosen.of(projection.weight); }
+  /// Kernels whose gather makes the rows of A of all projections.
+  const WeightKernels& kernels() const noexcept { return kernels(routed.down); }
+  /// Lines of A that a row takes for a projection.
+  std::int64_t row_segments(const Projection& projection) const noexcept {
+    return projection.steps * segments_per_step(projection.weight, kernels().activation);
+  }
 
   ChosenKernels chosen;
   ExpertGroup routed, shared;
@@ -61,10 +79,13 @@ class CpuBlock final : public PackedBlock {
   PackedMatrix router_f32, router_bf16;  // the second only where the weights are bfloat16 exactly
   RouterTables tables;
   std::vector<float> softmax_bias;  // the router's, padded to whole panels; only where plain_softmax()
-  PackedMatrix small_dense;  // of small_dense.h, where the block is run that way
+  PackedMatrix small_dense;         // of small_dense.h, where the block is run that way
   std::vector<float> small_dense_bias;
   /// Whether routing is a softmax in float32 over all experts and nothing else.
   bool plain_softmax(DType x) const noexcept;
 };
+
+/// Whether there are kernels for the formats, or the reason.
+Support supports_formats(const BlockFormats& formats);
 
 }  // namespace moekit::cpu

@@ -165,12 +165,13 @@ void run_grouped(const CpuBlock& block, const MatrixView& rows, const std::int64
 std::size_t experts_workspace_bytes(const CpuBlock& block, std::int64_t tokens) {
   const BlockConfig& config = block.config();
   const std::int64_t tile = std::min(tokens, kTokenTile), k = std::min(config.router.top_k, config.router.num_experts);
-  const std::int64_t segments = segments_per_step(block.weight(), block.kernels().activation) * kLineBytes;
   // Every expert may end on a partial block of rows.
   const std::int64_t rows = tile * k + config.router.num_experts * kBlockRows;
-  std::int64_t bytes = rows * block.routed.down_steps * segments + tile * block.routed.down_panels * kPanelColumns * 4;
-  bytes += config.shared.count * round_up(tile, kBlockRows) * block.shared.down_steps * segments;
-  const std::int64_t row_bytes = std::max(block.routed.up_steps, block.shared.up_steps) * segments;
+  std::int64_t bytes =
+      rows * block.row_segments(block.routed.down) * kLineBytes + tile * block.routed.down.panels * kPanelColumns * 4;
+  bytes += config.shared.count * round_up(tile, kBlockRows) * block.row_segments(block.shared.down) * kLineBytes;
+  const std::int64_t row_bytes =
+      std::max(block.row_segments(block.routed.up), block.row_segments(block.shared.up)) * kLineBytes;
   const std::int64_t chunk = chunk_rows(tile, row_bytes);
   bytes += num_threads() * (chunk * row_bytes + accumulator_floats(chunk) * 4);
   return static_cast<std::size_t>(bytes);

@@ -30,8 +30,8 @@ void append(const MatrixRef& matrix, std::vector<float>& rows) {
 
 bool is_small_dense(const CpuBlock& block) {
   const BlockConfig& config = block.config();
-  return block.weight() == DType::kFloat32 && config.expert.act == Activation::kLinear && config.shared.count == 0 &&
-         config.expert.output <= kMaxOutput &&
+  return all_plain(block.formats(), DType::kFloat32) && config.expert.act == Activation::kLinear &&
+         config.shared.count == 0 && config.expert.output <= kMaxOutput &&
          config.router.num_experts * (1 + config.expert.output) <= kMaxColumns - kPanelColumns &&
          block.plain_softmax(DType::kFloat32);
 }

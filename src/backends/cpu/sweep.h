@@ -18,6 +18,7 @@
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/rows.h"
+#include "backends/cpu/unpack_tiles.h"
 
 namespace moekit::cpu {
 namespace {
@@ -26,6 +27,30 @@ namespace {
 struct Prefetch {
   const std::byte* next = nullptr;  // the panel after this one
   std::int64_t groups = 0;          // row groups that sweep this panel: each brings its share
+};
+
+/// The panels of a sweep as plain steps: where they lie, or unpacked into args.unpacked.
+template <class Gemm, class Args>
+struct PlainPanels {
+  const Args& args;
+  std::int64_t panel_bytes = args.quant != nullptr ? args.quant->panel_bytes() : args.steps * kStepBytes;
+
+  const std::byte* panel(std::int64_t n) const { return args.panels + n * panel_bytes; }
+  /// Steps [first, first + count) of panel n.
+  const std::byte* steps(std::int64_t n, std::int64_t first, std::int64_t count) const {
+    // A step is 16 k of float32 or 32 k of bfloat16; kernels of float32 rows and bfloat16 weights see plain panels
+    // only.
+    constexpr std::int64_t kPerStep = kQuantStep * static_cast<std::int64_t>(sizeof(typename Gemm::Activation)) / 64;
+    if (args.quant == nullptr || Gemm::kSegments != 1) return panel(n) + first * kStepBytes;
+    const std::byte* stream = panel(n);
+    for (int half = 0; half < 2; ++half) {
+      const TileFormat& format = args.quant->half[half];
+      unpack_tiles<typename Gemm::Activation>({&format, args.quant->columns[half], stream, first / kPerStep,
+                                               count / kPerStep, args.unpacked + half * kSegmentBytes});
+      stream += format.bytes();
+    }
+    return args.unpacked;
+  }
 };
 
 /// Rows of a stored accumulator block that still wait for their vector work, spread over the next `steps` steps.
@@ -46,15 +71,17 @@ struct SideJob {
 template <class Gemm, class Args, class RowWork>
 MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
   const std::int64_t block_bytes = args.steps * Gemm::kSegments * kSegmentBytes;
-  const std::int64_t panel_bytes = args.steps * kStepBytes;
+  const PlainPanels<Gemm, Args> panels{args};
   const std::int64_t groups = ceil_div(args.rows, Gemm::kGroup);
   const auto rows_of = [&](std::int64_t first) { return std::min<std::int64_t>(Gemm::kGroup, args.rows - first); };
   if constexpr (Gemm::kSliceSteps == 0) {
     SideJob<decltype(row_work(0, 0, nullptr))> side;
     std::int64_t flip = 0;
     for (std::int64_t n = args.first; n < args.last; ++n) {
-      const std::byte* panel = args.panels + n * panel_bytes;
-      const Prefetch prefetch{n + 1 < args.last ? panel + panel_bytes : args.next, groups};
+      const std::byte* panel = panels.steps(n, 0, args.steps);
+      // Of unpacked panels the next one is not read as it lies: nothing to bring.
+      const std::byte* next = args.quant != nullptr ? nullptr : n + 1 < args.last ? panels.panel(n + 1) : args.next;
+      const Prefetch prefetch{next, groups};
       for (std::int64_t m = 0; m < groups; ++m) {
         const std::int64_t first = m * Gemm::kGroup, rows = rows_of(first);
         float* c = args.scratch + (flip ^= 1) * Gemm::kGroup * kPanelColumns;
@@ -69,19 +96,24 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
     side.finish();
   } else {
     for (std::int64_t n = args.first; n < args.last; ++n) {
-      const std::byte* panel = args.panels + n * panel_bytes;
+      const std::byte* following = n + 1 < args.last ? panels.panel(n + 1) : args.next;
       for (std::int64_t s = 0; s < args.steps; s += Gemm::kSliceSteps) {
         const std::int64_t steps = std::min<std::int64_t>(Gemm::kSliceSteps, args.steps - s);
         const std::byte* a = args.a + s * Gemm::kSegments * kSegmentBytes;
-        const std::byte* upcoming = s + steps < args.steps ? panel + (s + steps) * kStepBytes
-                                    : n + 1 < args.last    ? panel + panel_bytes
-                                                           : args.next;
+        const std::byte* slice = panels.steps(n, s, steps);
+        const std::byte* upcoming = following;
+        if (args.quant != nullptr && following != nullptr) {
+          upcoming += s * panels.panel_bytes / args.steps;  // the same part of the panel to come
+        } else if (s + steps < args.steps) {
+          upcoming = slice + steps * kStepBytes;
+        }
         // Each row group brings its share of the next slice into the second-level cache. A single group leaves that to
         // the hardware: it reads as fast as it computes.
-        const std::int64_t lines = Gemm::kSliceSteps * kStepBytes / kLineBytes;
+        const std::int64_t lines = args.quant != nullptr ? ceil_div(panels.panel_bytes * steps, args.steps * kLineBytes)
+                                                         : Gemm::kSliceSteps * kStepBytes / kLineBytes;
         Upcoming next{upcoming, upcoming != nullptr && groups > 1 ? ceil_div(lines, groups) : 0};
         for (std::int64_t first = 0; first < args.rows; first += Gemm::kGroup) {
-          Gemm::block(a + first / kBlockRows * block_bytes, rows_of(first), panel + s * kStepBytes, steps,
+          Gemm::block(a + first / kBlockRows * block_bytes, rows_of(first), slice, steps,
                       args.scratch + first * kPanelColumns, s != 0, next);
           if (next.lines != 0) next.at += next.lines * kLineBytes;
         }
@@ -135,8 +167,12 @@ void down_sweep(const DownArgs& args) noexcept {
 template <class Gemm>
 constexpr WeightKernels weight_kernels() {
   using To = typename Gemm::Activation;
-  return {sizeof(To) == 2 ? DType::kBFloat16 : DType::kFloat32, gather<float, To>, gather<std::uint16_t, To>,
-          up_sweep<Gemm>, down_sweep<Gemm>};
+  return {sizeof(To) == 2 ? DType::kBFloat16 : DType::kFloat32,
+          gather<float, To>,
+          gather<std::uint16_t, To>,
+          up_sweep<Gemm>,
+          down_sweep<Gemm>,
+          Gemm::kSliceSteps};
 }
 
 }  // namespace

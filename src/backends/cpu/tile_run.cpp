@@ -22,14 +22,12 @@ bool all_tokens(const ActiveExpert& active, std::int64_t tokens) {
 TileRun::TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& workspace,
                  int threads)
     : block_(block),
-      kernels_(block.kernels()),
       x_(x),
       y_(y),
       ws_(workspace),
       threads_(threads),
-      segments_per_step_(segments_per_step(block.weight(), kernels_.activation)),
-      element_(static_cast<std::int64_t>(dtype_size(kernels_.activation))),
-      panels_(block.routed.down_panels),
+      element_(static_cast<std::int64_t>(dtype_size(block.kernels().activation))),
+      panels_(block.routed.down.panels),
       out_panel_(checked_mul(x.rows, kPanelColumns, "accumulators")) {
   plan_units();
   allocate();
@@ -40,15 +38,18 @@ void TileRun::plan_units() {
   double macs = 0, bytes = 0, cost = 0;
   std::int64_t all_rows = 0;
   for (const ActiveExpert& active : ws_.active) {
-    const double steps = static_cast<double>(active.group->up_panels * active.group->up_steps +
-                                             active.group->down_panels * active.group->down_steps);
-    macs += static_cast<double>(active.rows) * steps * kStepBytes / static_cast<double>(dtype_size(block_.weight()));
-    bytes += steps * kStepBytes;
-    cost += static_cast<double>(active.group->up_panels * active.group->up_steps) * (64.0 + static_cast<double>(active.rows));
+    for (const Projection* p : {&active.group->up, &active.group->down}) {
+      const std::int64_t weights = kStepBytes / static_cast<std::int64_t>(dtype_size(p->weight));
+      macs += static_cast<double>(active.rows) * static_cast<double>(p->panels * p->steps * weights);
+      bytes += static_cast<double>(p->bytes());
+    }
+    cost += static_cast<double>(active.group->up.panels * active.group->up.steps) *
+            (64.0 + static_cast<double>(active.rows));
     all_rows += active.rows;
   }
   threads_ = std::min(threads_, worthwhile_threads(macs, bytes));
-  const double mean_rows = static_cast<double>(all_rows) / static_cast<double>(std::max<std::size_t>(1, ws_.active.size()));
+  const double mean_rows =
+      static_cast<double>(all_rows) / static_cast<double>(std::max<std::size_t>(1, ws_.active.size()));
   // Smaller units balance better; with many rows a unit must be worth its gather, which every share repeats.
   const double units = static_cast<double>(threads_) * (mean_rows <= 4 ? 32.0 : mean_rows <= 16 ? 16.0 : 8.0);
 
@@ -67,22 +68,24 @@ void TileRun::plan_units() {
     }
     active.down_a = down_bytes_;
     if (share) shared_a = down_bytes_;
-    down_bytes_ += round_up(active.rows, kBlockRows) * group.down_steps * segments_per_step_ * kLineBytes;
-    const std::int64_t row_bytes = group.up_steps * segments_per_step_ * kLineBytes;
-    const std::int64_t chunk = linear ? round_up(ceil_div(active.rows, threads_ * 4), kBlockRows)
-                                      : chunk_rows(active.rows, row_bytes);
-    const std::int64_t down_chunk = chunk_rows(active.rows, group.down_steps * segments_per_step_ * kLineBytes);
+    down_bytes_ += round_up(active.rows, kBlockRows) * block_.row_segments(group.down) * kLineBytes;
+    const std::int64_t row_bytes = block_.row_segments(group.up) * kLineBytes;
+    const std::int64_t chunk =
+        linear ? round_up(ceil_div(active.rows, threads_ * 4), kBlockRows) : chunk_rows(active.rows, row_bytes);
+    const std::int64_t down_chunk = chunk_rows(active.rows, block_.row_segments(group.down) * kLineBytes);
+    for (const Projection* p : {&group.up, &group.down})
+      if (p->quantised) unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
     scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
     if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
     for (std::int64_t row = 0; row < active.rows; row += chunk) {
       const std::int64_t rows = std::min(chunk, active.rows - row);
-      const double part = static_cast<double>(group.up_panels * group.up_steps) * (64.0 + static_cast<double>(rows));
-      const std::int64_t most = std::max<std::int64_t>(1, group.up_panels / (rows > 16 ? 4 : 1));
+      const double part = static_cast<double>(group.up.panels * group.up.steps) * (64.0 + static_cast<double>(rows));
+      const std::int64_t most = std::max<std::int64_t>(1, group.up.panels / (rows > 16 ? 4 : 1));
       const std::int64_t shares =
           linear ? 1 : std::clamp<std::int64_t>(static_cast<std::int64_t>(part * units / cost + 0.5), 1, most);
       for (std::int64_t s = 0; s < shares; ++s)
-        ws_.units.push_back({static_cast<std::int64_t>(i), row, rows, group.up_panels * s / shares,
-                             group.up_panels * (s + 1) / shares});
+        ws_.units.push_back({static_cast<std::int64_t>(i), row, rows, group.up.panels * s / shares,
+                             group.up.panels * (s + 1) / shares});
     }
   }
   // Small slabs balance better; with many rows a slab must be worth reading all rows again for, unless the rows are
@@ -94,12 +97,14 @@ void TileRun::plan_units() {
 void TileRun::allocate() {
   const auto bytes = [](std::int64_t n) { return Arena::padded(static_cast<std::size_t>(n)); };
   const std::int64_t out_floats = checked_mul(panels_, out_panel_, "accumulators");
-  ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) + bytes(checked_mul(out_floats, 4, "accumulators")) +
-                  bytes(threads_ * scratch_floats_ * 4));
+  ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) +
+                  bytes(checked_mul(out_floats, 4, "accumulators")) + bytes(threads_ * scratch_floats_ * 4) +
+                  bytes(threads_ * unpacked_bytes_));
   a_ = ws_.arena.take<std::byte>(threads_ * chunk_bytes_);
   down_a_ = ws_.arena.take<std::byte>(down_bytes_);
   out_ = ws_.arena.take<float>(out_floats);
   scratch_ = ws_.arena.take<float>(threads_ * scratch_floats_);
+  unpacked_ = ws_.arena.take<std::byte>(threads_ * unpacked_bytes_);
 }
 
 void TileRun::operator()(Team& team, int thread) noexcept {
@@ -121,7 +126,7 @@ void TileRun::operator()(Team& team, int thread) noexcept {
 const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {
   const UpUnit& u = ws_.units[static_cast<std::size_t>(unit)];
   const ActiveExpert& active = ws_.active[static_cast<std::size_t>(u.active)];
-  return active.expert->up == nullptr ? nullptr : active.expert->up + u.first * active.group->up_steps * kStepBytes;
+  return active.expert->up == nullptr ? nullptr : active.expert->up + u.first * active.group->up.panel_bytes;
 }
 
 void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
@@ -131,21 +136,22 @@ void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t 
   args.row_stride = x_.row_stride;
   args.rows = rows;
   args.columns = x_.cols;
-  args.segments = (is_linear(group) ? group.down_steps : group.up_steps) * segments_per_step_;
+  args.segments = block_.row_segments(is_linear(group) ? group.down : group.up);
   args.a = a;
   if (active.token != nullptr) {
     args.token = active.token + row;
   } else {
-    args.x = static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
+    args.x =
+        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
   }
   if (active.in_scale != nullptr) args.scale = active.in_scale + row;
-  (x_.dtype == DType::kBFloat16 ? kernels_.gather_bf16 : kernels_.gather_f32)(args);
+  (x_.dtype == DType::kBFloat16 ? block_.kernels().gather_bf16 : block_.kernels().gather_f32)(args);
 }
 
 void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept {
   const ActiveExpert& active = ws_.active[static_cast<std::size_t>(unit.active)];
   const ExpertGroup& group = *active.group;
-  const std::int64_t down_segments = group.down_steps * segments_per_step_;
+  const std::int64_t down_segments = block_.row_segments(group.down);
   std::byte* h = down_a_ + active.down_a + unit.row / kBlockRows * down_segments * kSegmentBytes;
   if (is_linear(group)) return gather(active, unit.row, unit.rows, h);
   UpArgs args;
@@ -153,7 +159,7 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept
   gather(active, unit.row, unit.rows, a);
   args.a = a;
   args.rows = unit.rows;
-  args.steps = group.up_steps;
+  args.steps = group.up.steps;
   args.panels = active.expert->up;
   args.first = unit.first;
   args.last = unit.last;
@@ -163,11 +169,17 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept
   args.activation = group.activation;
   args.next = next;
   args.scratch = scratch_ + thread * scratch_floats_;
-  kernels_.up(args);
+  const QuantPanels quant = {{group.up.half[0], group.up.half[1]},
+                             {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]}};
+  if (group.up.quantised) {
+    args.quant = &quant;
+    args.unpacked = unpacked_ + thread * unpacked_bytes_;
+  }
+  block_.kernels(group.up).up(args);
   // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
-  const std::int64_t made = group.up_panels * (is_gated(group.config.act) ? 16 : 32) * element_;
+  const std::int64_t made = group.up.panels * (is_gated(group.config.act) ? 16 : 32) * element_;
   const std::int64_t row_bytes = down_segments * kLineBytes;
-  if (unit.last != group.up_panels) return;
+  if (unit.last != group.up.panels) return;
   for (std::int64_t at = made; at < row_bytes; at = (at / kLineBytes + 1) * kLineBytes) {
     const std::int64_t left = kLineBytes - at % kLineBytes;
     for (std::int64_t r = 0; r < unit.rows; ++r)
@@ -223,13 +235,15 @@ void TileRun::finish(std::int64_t first, std::int64_t last) const noexcept {
 void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
   const ActiveExpert& active = ws_.active[i];
   const ExpertGroup& group = *active.group;
-  const std::int64_t row_bytes = group.down_steps * segments_per_step_ * kLineBytes;
+  const std::int64_t row_bytes = block_.row_segments(group.down) * kLineBytes;
+  const QuantPanels quant = {{group.down.half[0], group.down.half[1]},
+                             {active.expert->columns[2], active.expert->columns[2]}};
   const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
   for (std::int64_t row = 0; row < active.rows; row += chunk) {
     DownArgs args;
     args.a = down_a_ + active.down_a + row * row_bytes;
     args.rows = std::min(chunk, active.rows - row);
-    args.steps = group.down_steps;
+    args.steps = group.down.steps;
     args.panels = active.expert->down;
     args.first = first;
     args.last = last;
@@ -241,12 +255,16 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
     args.out_panel = out_panel_;
     if (i + 1 < ws_.active.size()) {
       const ActiveExpert& after = ws_.active[i + 1];
-      args.next = after.expert->down + first * after.group->down_steps * kStepBytes;
+      args.next = after.expert->down + first * after.group->down.panel_bytes;
     } else if (shared_a_) {
-      args.next = ws_.active[0].expert->down + last * group.down_steps * kStepBytes;
+      args.next = ws_.active[0].expert->down + last * group.down.panel_bytes;
     }
     args.scratch = scratch_ + thread * scratch_floats_;
-    kernels_.down(args);
+    if (group.down.quantised) {
+      args.quant = &quant;
+      args.unpacked = unpacked_ + thread * unpacked_bytes_;
+    }
+    block_.kernels(group.down).down(args);
   }
 }
 
@@ -258,7 +276,8 @@ void TileRun::add_identity(std::int64_t first, std::int64_t last) const noexcept
     const float weight = permutation.weight[static_cast<std::size_t>(row)];
     float* out = out_ + token * kPanelColumns;
     for (std::int64_t c = begin; c < end; ++c)
-      out[c / kPanelColumns * out_panel_ + c % kPanelColumns] += weight * load_as_float(x_.data, x_.dtype, token * x_.row_stride + c);
+      out[c / kPanelColumns * out_panel_ + c % kPanelColumns] +=
+          weight * load_as_float(x_.data, x_.dtype, token * x_.row_stride + c);
   }
 }
 

@@ -38,20 +38,20 @@ class TileRun {
   const std::byte* first_panel(std::int64_t unit) const noexcept;
 
   const CpuBlock& block_;
-  const WeightKernels& kernels_;
   const MatrixView x_;
   const MutableMatrixView y_;
   CpuWorkspace& ws_;
   int threads_;
-  std::int64_t segments_per_step_, element_;  // element: bytes of A's dtype
+  std::int64_t element_;                                 // bytes of A's dtype
   std::int64_t slabs_ = 1, panels_ = 0, out_panel_ = 0;  // out_panel_: floats of a panel of accumulators
-  std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0;
+  std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0, unpacked_bytes_ = 0;
   std::int64_t identity_first_ = 0, identity_last_ = 0;
-  bool shared_a_ = false;  // whether all experts read the same rows of A
+  bool shared_a_ = false;        // whether all experts read the same rows of A
   std::byte* a_ = nullptr;       // chunk_bytes_ a thread
   std::byte* down_a_ = nullptr;  // A of the down-projections
   float* out_ = nullptr;         // [panels_, tokens, 32]
   float* scratch_ = nullptr;
+  std::byte* unpacked_ = nullptr;  // unpacked_bytes_ a thread
   std::atomic<std::int64_t> next_unit_{0}, next_slab_{0};
 };
 

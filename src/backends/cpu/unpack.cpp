@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panels back to row-major matrices: what pack.cpp did, in reverse, bit for bit.
+// Panels back to row-major matrices: what pack.cpp did, in reverse, bit for bit. Quantised panels go through the
+// unpacking of the block's own kernels.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -25,20 +26,29 @@ void unpack_tiles(const std::byte* tiles, std::int64_t steps, std::int64_t first
                 static_cast<std::size_t>(out.cols * size));
 }
 
-// Both tiles of every panel: 32 rows in order.
-void unpack_plain(const std::byte* panels, std::int64_t steps, std::vector<std::byte>& rows,
-                  const MutableMatrixView& out) {
-  for (std::int64_t r = 0; out.data != nullptr && r < out.rows; r += kTileColumns)
-    unpack_tiles(panels + r / kPanelColumns * steps * kStepBytes + r % kPanelColumns / kTileColumns * kSegmentBytes,
-                 steps, r, rows, out);
-}
+// Tile `tile` of the matrix: of a gated up-projection the `half` of panel `tile`, otherwise both halves in turn.
+struct Tiles {
+  const std::byte* panels;
+  const Projection& p;
+  int half;  // -1: both
+  const std::uint16_t* columns;
+  const KernelTable& table;
+  std::vector<std::byte> plain, rows;
 
-// One operand of a gated up-projection: tile `half` of every panel.
-void unpack_half(const std::byte* panels, int half, std::int64_t steps, std::vector<std::byte>& rows,
-                 const MutableMatrixView& out) {
-  for (std::int64_t r = 0; out.data != nullptr && r < out.rows; r += kTileColumns)
-    unpack_tiles(panels + r / kTileColumns * steps * kStepBytes + half * kSegmentBytes, steps, r, rows, out);
-}
+  void write(std::int64_t tile, const MutableMatrixView& out) {
+    const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
+    const std::byte* at = panels + panel * p.panel_bytes;
+    if (!p.quantised) return unpack_tiles(at + side * kSegmentBytes, p.steps, tile * kTileColumns, rows, out);
+    const TileFormat& format = p.half[side];
+    const std::int64_t steps = format.steps * 2;  // of 16 k of float32
+    plain.resize(static_cast<std::size_t>(steps * kStepBytes));
+    table.unpack({&format, columns, at + side * p.half[0].bytes(), 0, format.steps, plain.data()});
+    unpack_tiles(plain.data(), steps, tile * kTileColumns, rows, out);
+  }
+  void all(const MutableMatrixView& out) {
+    for (std::int64_t tile = 0; out.data != nullptr && tile * kTileColumns < out.rows; ++tile) write(tile, out);
+  }
+};
 
 void unpack_bias(const float* bias, std::int64_t stride, std::int64_t at, const MutableMatrixView& out) {
   for (std::int64_t i = 0; out.data != nullptr && i < out.cols; ++i)
@@ -47,19 +57,21 @@ void unpack_bias(const float* bias, std::int64_t stride, std::int64_t at, const 
 
 }  // namespace
 
-void unpack_expert(const ExpertGroup& group, std::int64_t expert, const ExpertViews& out) {
+void unpack_expert(const ExpertGroup& group, std::int64_t expert, const KernelTable& table, const ExpertViews& out) {
   const PackedExpert& packed = group.experts[static_cast<std::size_t>(expert)];
-  std::vector<std::byte> rows;
+  const auto tiles = [&](const std::byte* panels, const Projection& p, int half, int part) {
+    return Tiles{panels, p, half, packed.columns[part], table, {}, {}};
+  };
   if (is_gated(group.config.act)) {
-    unpack_half(packed.up, 0, group.up_steps, rows, out.gate);
-    unpack_half(packed.up, 1, group.up_steps, rows, out.up);
+    tiles(packed.up, group.up, 0, 0).all(out.gate);
+    tiles(packed.up, group.up, 1, 1).all(out.up);
     unpack_bias(packed.up_bias, kPanelColumns, 0, out.gate_bias);
     unpack_bias(packed.up_bias, kPanelColumns, kTileColumns, out.up_bias);
   } else {
-    unpack_plain(packed.up, group.up_steps, rows, out.up);
+    tiles(packed.up, group.up, -1, 1).all(out.up);
     unpack_bias(packed.up_bias, kTileColumns, 0, out.up_bias);
   }
-  unpack_plain(packed.down, group.down_steps, rows, out.down);
+  tiles(packed.down, group.down, -1, 2).all(out.down);
   unpack_bias(packed.down_bias, kTileColumns, 0, out.down_bias);
 }
 

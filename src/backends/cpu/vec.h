@@ -44,13 +44,12 @@ struct Upcoming {
   }
 };
 
-/// Round to nearest even, NaN kept and made quiet.
-MOEKIT_INLINE H16 to_bf16(F16 x) {
+/// Round to nearest even, NaN kept and made quiet: the bits of the bfloat16 are the high halves, the low ones are left.
+MOEKIT_INLINE U16 bf16_bits(F16 x) {
   const U16 bits = (U16)x;
-  const U16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const U16 quiet = (bits >> 16) | 0x40u;
-  return __builtin_convertvector(x == x ? rounded : quiet, H16);
+  return x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u;
 }
+MOEKIT_INLINE H16 to_bf16(F16 x) { return __builtin_convertvector(bf16_bits(x) >> 16, H16); }
 MOEKIT_INLINE F16 from_bf16(H16 h) { return (F16)(__builtin_convertvector(h, U16) << 16); }
 
 /// e^x, relative error below 3e-7 for |x| < 80. 2^(x log2 e) split at the nearest integer; 2^f by its Taylor series to

@@ -16,7 +16,7 @@ static_assert(kRows * kTokens == kWarpSize, "every lane ends with one sum");
 
 template <bool kGated>
 MOEKIT_DEVICE void sum_products(const GemmParams& p, const Tile& tile, int row, int lane,
-                                float (&sums)[kRows][kTokens]) {
+                                float (&sums)[kRows * kTokens]) {
   const int columns = p.k_steps * 32;
   const float* weight[kRows];
   const float* x[kTokens];
@@ -41,24 +41,37 @@ MOEKIT_DEVICE void sum_products(const GemmParams& p, const Tile& tile, int row, 
       const float4 v = *reinterpret_cast<const float4*>(x[t] + c);
 #pragma unroll
       for (int r = 0; r < kRows; ++r)
-        sums[r][t] = fmaf(w[r].w, v.w, fmaf(w[r].z, v.z, fmaf(w[r].y, v.y, fmaf(w[r].x, v.x, sums[r][t]))));
+        sums[kTokens * r + t] =
+            fmaf(w[r].w, v.w, fmaf(w[r].z, v.z, fmaf(w[r].y, v.y, fmaf(w[r].x, v.x, sums[kTokens * r + t]))));
     }
+  }
+}
+
+// Adds 32 values over the lanes; lane l ends with the total of value l. Each round halves what a lane holds: it keeps
+// the values whose index agrees with it in one bit and trades the others with the lane that differs in that bit, so 31
+// shuffles do what a tree for each value would take 160 for.
+template <int kCount>
+MOEKIT_DEVICE float sum_over_lanes(const float (&values)[kCount], int lane) {
+  if constexpr (kCount == 1) {
+    return values[0];
+  } else {
+    constexpr int kHalf = kCount / 2;
+    const bool upper = (lane & kHalf) != 0;
+    float kept[kHalf];
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const float sent = upper ? values[i] : values[i + kHalf];
+      kept[i] = (upper ? values[i + kHalf] : values[i]) + __shfl_xor_sync(kFullWarp, sent, kHalf);
+    }
+    return sum_over_lanes(kept, lane);
   }
 }
 
 template <bool kGated>
 MOEKIT_DEVICE void run_tile(const GemmParams& p, const Tile& tile, int row, int lane) {
-  float sums[kRows][kTokens] = {};
+  float sums[kRows * kTokens] = {};
   sum_products<kGated>(p, tile, row, lane, sums);
-  float mine = 0.0f;  // lane 8 r + t keeps row r, token t
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      const float sum = warp_sum(sums[r][t]);
-      if (lane == kTokens * r + t) mine = sum;
-    }
-  }
+  const float mine = sum_over_lanes(sums, lane);  // lane 8 r + t: row r, token t
   const float up = kGated ? __shfl_sync(kFullWarp, mine, (lane + kWarpSize / 2) % kWarpSize) : mine;
   const int token = lane % kTokens, column = row + lane / kTokens;
   if (token >= tile.rows || (kGated && lane >= kWarpSize / 2)) return;

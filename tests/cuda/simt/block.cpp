@@ -15,7 +15,8 @@
 namespace simt {
 namespace {
 
-thread_local BlockRunner* g_running = nullptr;
+// In the static block: found without a call. The stand-in driver is a library that is opened at run time.
+__attribute__((tls_model("initial-exec"))) thread_local BlockRunner* g_running = nullptr;
 // Gaps between arrays of shared memory, in bytes: a vector access that begins at an array's end lies inside.
 constexpr std::size_t kGapBytes = 16;
 constexpr unsigned kMaxArrays = 32;
@@ -23,6 +24,7 @@ constexpr unsigned kMaxArrays = 32;
 }  // namespace
 
 BlockRunner& runner() {
+  if (g_running != nullptr) return *g_running;
   static thread_local BlockRunner one;
   return one;
 }
@@ -49,6 +51,7 @@ void BlockRunner::entry() {
   Fiber& fiber = self.current();
   if (!fiber.copies.empty()) self.stop(Fault::kUnfinished, "a thread ended with asynchronous copies not waited for");
   fiber.state = State::kDone;
+  self.warps_[self.current_ / kWarp].done |= 1u << self.lane();
   ++self.done_;
   sanitizer_leave_fiber(true);
   moekit_simt_switch(&fiber.context, self.scheduler_);
@@ -87,9 +90,11 @@ void BlockRunner::barrier() {
   Fiber& fiber = current();
   if (done_ != 0) stop(Fault::kDivergence, "__syncthreads after " + std::to_string(done_) + " threads have ended");
   fiber.state = State::kBarrier;
+  warps_[current_ / kWarp].at_barrier |= 1u << lane();
   ++at_barrier_;
   if (at_barrier_ < threads_) return yield();
   at_barrier_ = 0;
+  for (WarpState& warp : warps_) warp.at_barrier = 0;
   for (unsigned i = 0; i < threads_; ++i) {
     fibers_[i].state = State::kReady;
     ++fibers_[i].who.barrier;
@@ -98,31 +103,36 @@ void BlockRunner::barrier() {
 }
 
 void BlockRunner::collective(int kind, unsigned mask, void* payload, void (*op)(void* const*, unsigned)) {
-  const unsigned first = current_ / kWarp * kWarp, self = lane();
-  if ((mask >> self & 1) == 0) stop(Fault::kDivergence, "a collective whose mask lacks the calling lane");
-  void* payloads[kWarp] = {};
-  unsigned waiting = 1u << self;
-  payloads[self] = payload;
-  for (unsigned i = 0; i < kWarp && first + i < threads_; ++i) {
-    const Fiber& other = fibers_[first + i];
-    if (i == self || (mask >> i & 1) == 0) continue;
-    if (other.state == State::kDone) stop(Fault::kDivergence, "a collective names a lane that has ended");
-    if (other.state == State::kBarrier) stop(Fault::kDivergence, "a collective names a lane that waits at a barrier");
-    if (other.state != State::kCollective) continue;
+  const unsigned self = 1u << lane();
+  WarpState& warp = warps_[current_ / kWarp];
+  if ((mask & self) == 0) stop(Fault::kDivergence, "a collective whose mask lacks the calling lane");
+  if ((mask & warp.done) != 0) stop(Fault::kDivergence, "a collective names a lane that has ended");
+  if ((mask & warp.at_barrier) != 0) stop(Fault::kDivergence, "a collective names a lane that waits at a barrier");
+  std::size_t at = 0;
+  for (; at < warp.meetings.size(); ++at) {
+    const Meeting& other = warp.meetings[at];
+    if ((other.mask & mask) == 0) continue;
     if (other.kind != kind || other.mask != mask)
       stop(Fault::kDivergence, "lanes of a warp wait in different collectives, or with different masks");
-    waiting |= 1u << i;
-    payloads[i] = other.payload;
+    break;
   }
-  Fiber& fiber = current();
-  fiber.kind = kind;
-  fiber.mask = mask;
-  fiber.payload = payload;
-  fiber.state = State::kCollective;
-  if (waiting != mask) return yield();
+  if (at == warp.meetings.size()) {
+    warp.meetings.emplace_back();
+    warp.meetings[at].kind = kind;
+    warp.meetings[at].mask = mask;
+  }
+  Meeting& meeting = warp.meetings[at];
+  meeting.arrived |= self;
+  meeting.payloads[lane()] = payload;
+  if (meeting.arrived != mask) {
+    current().state = State::kCollective;
+    return yield();
+  }
+  const unsigned first = current_ / kWarp * kWarp;
   for (unsigned i = 0; i < kWarp; ++i)
     if ((mask >> i & 1) != 0) fibers_[first + i].state = State::kReady;
-  if (op != nullptr) op(payloads, mask);
+  if (op != nullptr) op(meeting.payloads, mask);
+  warp.meetings.erase(warp.meetings.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
 std::byte* BlockRunner::shared_array(unsigned index, std::size_t offset, std::size_t bytes) {
@@ -131,17 +141,17 @@ std::byte* BlockRunner::shared_array(unsigned index, std::size_t offset, std::si
                                   " bytes, the launch gave " + std::to_string(shared_limit_));
   if (index >= kMaxArrays) stop(Fault::kLaunch, "more than 32 arrays of shared memory");
   const std::size_t at = offset + (index + 1) * kGapBytes;
-  for (std::size_t i = at / kGranule; i < (at + bytes) / kGranule; ++i)
-    if (shared_.written[i] == kGap) shared_.written[i] = 0;
+  if (bytes != 0 && shared_.written[at / kGranule] == kGap)  // the first thread to come
+    std::memset(shared_.written + at / kGranule, 0, bytes / kGranule);
   return shared_.begin + at;
 }
 
 const Region* BlockRunner::region_of(const void* address) {
-  for (const Region* region : recent_)
-    if (region != nullptr && region->holds(address)) return region;
-  const Region* region = find_region(address);
-  if (region != nullptr) recent_[recent_next_++ % 4] = region;
-  return region;
+  if (recent_ != nullptr && recent_->holds(address)) return recent_;
+  const auto at = std::upper_bound(regions_.begin(), regions_.end(), address,
+                                   [](const void* a, const Region* region) { return a < region->end; });
+  if (at == regions_.end() || !(*at)->holds(address)) return nullptr;
+  return recent_ = *at;
 }
 
 void BlockRunner::access(const void* address, std::size_t bytes, bool write) {
@@ -188,6 +198,11 @@ void BlockRunner::run_block() {
   static thread_local std::uint32_t blocks = 0;
   ++blocks;
   done_ = at_barrier_ = 0;
+  warps_.resize((threads_ + kWarp - 1) / kWarp);
+  for (WarpState& warp : warps_) {
+    warp.meetings.clear();
+    warp.done = warp.at_barrier = 0;
+  }
   if (shared_.cells != nullptr) std::memset(shared_.written, kGap, shared_memory_.size() / kGranule);
   std::fill(shared_memory_.begin(), shared_memory_.end(), std::byte{0xCD});
   for (unsigned i = 0; i < threads_; ++i) {
@@ -225,7 +240,8 @@ void BlockRunner::run_grid(const KernelInfo& kernel, Dim3 grid_size, Dim3 block_
     shared_ = make_region(shared_memory_.data() + (16 - skew) % 16, bytes);
     shared_.of_block = true;
   }
-  std::fill(std::begin(recent_), std::end(recent_), nullptr);
+  regions_ = all_regions();
+  recent_ = nullptr;
   const std::uint32_t serial = ++launches;
   for (unsigned i = 0; i < threads_; ++i) fibers_[i].who.launch = serial;
   order_.resize(threads_);

@@ -34,12 +34,20 @@ struct Fiber {
   State state = State::kReady;
   Who who;
   Dim3 index;
-  // the collective it waits in
-  int kind = 0;
-  unsigned mask = 0;
-  void* payload = nullptr;
   std::vector<PendingCopy> copies;
   unsigned copy_groups = 0;  // committed so far
+};
+
+/// Lanes that wait for each other.
+struct Meeting {
+  int kind = 0;
+  unsigned mask = 0, arrived = 0;
+  void* payloads[kWarp] = {};
+};
+
+struct WarpState {
+  std::vector<Meeting> meetings;      // of disjoint masks
+  unsigned done = 0, at_barrier = 0;  // lanes
 };
 
 /// Stacks, shared memory and counters of an OS thread, kept between launches.
@@ -77,6 +85,7 @@ class BlockRunner {
   const Region* region_of(const void* address);
 
   std::vector<Fiber> fibers_;
+  std::vector<WarpState> warps_;
   std::vector<std::byte*> stacks_;
   std::vector<unsigned> order_;
   unsigned threads_ = 0, current_ = 0, done_ = 0, at_barrier_ = 0;
@@ -86,8 +95,8 @@ class BlockRunner {
   std::vector<std::byte> shared_memory_;
   Region shared_;
   std::size_t shared_limit_ = 0;
-  const Region* recent_[4] = {};
-  unsigned recent_next_ = 0;
+  std::vector<const Region*> regions_;  // of device memory when the grid began, by address
+  const Region* recent_ = nullptr;
   std::mt19937_64 random_;
   Order turn_ = Order::kAscending;
   std::unique_ptr<Error> error_;

@@ -124,6 +124,14 @@ const Region* find_region(const void* address) {
   return at != all.list.end() && (*at)->holds(address) ? at->get() : nullptr;
 }
 
+std::vector<const Region*> all_regions() {
+  Regions& all = regions();
+  const std::shared_lock lock(all.mutex);
+  std::vector<const Region*> list;
+  for (const auto& region : all.list) list.push_back(region.get());
+  return list;
+}
+
 void mark_written(void* memory, std::size_t bytes) {
   const Region* region = bytes != 0 ? find_region(memory) : nullptr;
   if (region == nullptr) return;

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "cuda/simt/launch.h"
 
@@ -47,9 +48,11 @@ void free_region(Region& region) noexcept;
 /// The region of the list that holds the address, or null.
 const Region* find_region(const void* address);
 
+std::vector<const Region*> all_regions();
+
 /// Checks one access of the running thread; stops the block on a fault. Loads from a region that no kernel ever stored
-/// to (weights, inputs) are not remembered: a race with the very first store to it goes unseen, and with every later one
-/// not.
+/// to (weights, inputs) are not remembered: a race with the very first store to it goes unseen, and with every later
+/// one not.
 void check_access(const Region& region, const void* address, std::size_t bytes, bool write, const Who& who);
 
 /// Memory of the program that may only be read: constants of kernels.

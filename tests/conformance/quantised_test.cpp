@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every weight format on every backend and ISA: the weights that come back are the oracle's bit for bit, outputs agree
+// with it, and a row's bits do not depend on its batch.
+#include "conformance/quantised.h"
+#include "conformance/harness.h"
+#include "core/thread_pool.h"
+
+namespace moekit::conformance {
+namespace {
+
+struct Quantised : testing::TestWithParam<Target> {};
+
+struct Shape {
+  std::int64_t hidden, intermediate;
+  Activation act;
+  bool shared, quantised_shared;
+};
+// Tails of groups, steps, tiles and blocks; gated and not; shared experts in the format and in bfloat16.
+constexpr Shape kShapes[] = {{200, 72, Activation::kSilu, true, false},
+                             {128, 160, Activation::kSwigluOai, false, false},
+                             {296, 40, Activation::kRelu2, true, true},
+                             {1160, 136, Activation::kSilu, false, false},
+                             {37, 51, Activation::kGelu, true, true}};
+
+BlockConfig config_of(const Shape& shape) {
+  BlockConfig config;
+  config.router.num_experts = 3;
+  config.router.top_k = 2;
+  config.expert.input = config.expert.output = shape.hidden;
+  config.expert.intermediate = shape.intermediate;
+  config.expert.act = shape.act;
+  config.expert.limit = 7.0;
+  config.expert.up_bias = config.expert.down_bias = shape.act == Activation::kSwigluOai;
+  if (shape.shared) {
+    config.shared.count = 1;
+    config.shared.expert = config.expert;
+  }
+  return config;
+}
+
+// Sizes that the packing can have.
+Shape fit(Shape shape, std::int64_t multiple) {
+  shape.hidden = (shape.hidden + multiple - 1) / multiple * multiple;
+  shape.intermediate = (shape.intermediate + multiple - 1) / multiple * multiple;
+  return shape;
+}
+
+std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared) {
+  const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
+  Matrix gate(e.intermediate, e.input, DType::kFloat32), up = gate, down(e.output, e.intermediate, DType::kFloat32);
+  ExpertViews views;
+  if (is_gated(e.act)) views.gate = gate.out();
+  views.up = up.out();
+  views.down = down.out();
+  layer.unpack(expert, views, shared);
+  std::vector<std::byte> bytes = gate.bytes();
+  bytes.insert(bytes.end(), up.bytes().begin(), up.bytes().end());
+  bytes.insert(bytes.end(), down.bytes().begin(), down.bytes().end());
+  return bytes;
+}
+
+// Every variant with some of the shapes.
+template <class Body>
+void for_each_block(std::initializer_list<std::size_t> shapes, Body&& body) {
+  for (const QuantVariant& variant : quant_variants()) {
+    std::uint64_t seed = 11;
+    for (const std::size_t index : shapes) {
+      if (reduced() && index != 0 && index != 4) continue;
+      const Shape shape = fit(kShapes[index], variant.multiple);
+      SCOPED_TRACE(variant.name + ", " + std::to_string(shape.hidden) + " x " + std::to_string(shape.intermediate));
+      Rng rng(seed++);
+      const BlockConfig config = config_of(shape);
+      body(config, random_quantised_tensors(rng, config, variant, shape.quantised_shared), shape, rng);
+    }
+  }
+}
+
+TEST_P(Quantised, WeightsComeBackAsTheOracleHasThem) {
+  for_each_block({0, 1, 2, 3, 4},
+                 [&](const BlockConfig& config, const BlockTensors& tensors, const Shape& shape, Rng&) {
+                   const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
+                   const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
+                   ASSERT_EQ(layer.backend(), GetParam().backend);
+                   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
+                     ASSERT_EQ(unpacked(layer, e, false), unpacked(oracle, e, false)) << "expert " << e;
+                   if (shape.shared && shape.quantised_shared) {
+                     ASSERT_EQ(unpacked(layer, 0, true), unpacked(oracle, 0, true));
+                   }
+                 });
+}
+
+TEST_P(Quantised, OutputsAgreeWithTheOracle) {
+  for_each_block({0, 1, 2, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
+    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
+    const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+      for (const std::int64_t tokens : {1, 19}) {
+        const Matrix x = Matrix::random(rng, tokens, config.expert.input, dtype);
+        const Result got = run(layer, x, {}), want = run(oracle, x, {});
+        std::vector<std::int64_t> rows;  // a router at an edge may choose otherwise
+        for (std::int64_t r = 0; r < tokens; ++r)
+          if (std::equal(got.ids.begin() + r * 2, got.ids.begin() + r * 2 + 2, want.ids.begin() + r * 2))
+            rows.push_back(r);
+        ASSERT_GE(static_cast<std::int64_t>(rows.size()), tokens - 1);
+        // Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6.
+        EXPECT_LE(nmse(got.y, want.y, rows), 1e-5) << tokens << " tokens of " << dtype_name(dtype);
+      }
+  });
+}
+
+TEST_P(Quantised, RowsDoNotDependOnTheBatch) {
+  for_each_block({1, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
+    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
+    const Matrix pool = Matrix::random(rng, 40, config.expert.input, DType::kFloat32);
+    const Result all = run(layer, pool, {});
+    for (const std::int64_t r : {0, 7, 39}) ASSERT_EQ(row_bits(run(layer, pool.take({r}), {}), 0), row_bits(all, r));
+    set_num_threads(3);
+    const Result again = run(layer, pool, {});
+    set_num_threads(0);
+    ASSERT_EQ(again.y.bytes(), all.y.bytes());
+  });
+}
+
+TEST_P(Quantised, PlainWeightsAreQuantisedOnTheFly) {
+  for (const char* dtype : {"int8", "int4", "fp8", "mxfp4"}) {
+    SCOPED_TRACE(dtype);
+    Rng rng(3);
+    const BlockConfig config = config_of(kShapes[0]);
+    const BlockTensors tensors = random_tensors(rng, config, DType::kBFloat16);
+    const MoeLayer layer = make_layer(GetParam(), config, tensors, dtype);
+    const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, dtype);
+    EXPECT_EQ(layer.format(), dtype);
+    ASSERT_EQ(unpacked(layer, 0, false), unpacked(oracle, 0, false));
+    const Matrix x = Matrix::random(rng, 9, config.expert.input, DType::kFloat32);
+    EXPECT_LE(nmse(run(layer, x, {}).y, run(oracle, x, {}).y, all_rows(x)), 1e-5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(On, Quantised, testing::ValuesIn(targets()), target_name);
+
+}  // namespace
+}  // namespace moekit::conformance
