@@ -31,18 +31,26 @@ function(moekit_nvcc_refuses nvcc reason)
     set(${reason} "does not compile: ${text}" PARENT_SCOPE)
     return()
   endif()
+  # What stands in PATH may be a link or a script: nvcc itself says where it lives.
+  execute_process(COMMAND ${nvcc} --dryrun -cubin -o ${folder}/probe.cubin ${folder}/probe.cu
+    OUTPUT_VARIABLE text ERROR_VARIABLE text)
+  if(NOT text MATCHES "#\\$ _HERE_=([^\n]+)")
+    set(${reason} "--dryrun does not tell its folder" PARENT_SCOPE)
+    return()
+  endif()
+  set(MOEKIT_CUDA_BIN_DIR ${CMAKE_MATCH_1} PARENT_SCOPE)
   set(${reason} "" PARENT_SCOPE)
 endfunction()
 
-# moekit_find_nvcc(): sets MOEKIT_CUDA_FOUND and, where it is true, MOEKIT_NVCC, MOEKIT_CUDA_VERSION and
-# MOEKIT_CUDA_INCLUDE_DIR (the toolkit's headers). Looks at MOEKIT_NVCC, CUDA_HOME and CUDA_PATH, PATH, the usual folder
-# and the wheels in .venv (scripts/setup.sh, need_nvcc).
+# moekit_find_nvcc(): sets MOEKIT_CUDA_FOUND and, where it is true, MOEKIT_NVCC, MOEKIT_CUDA_VERSION,
+# MOEKIT_CUDA_BIN_DIR and MOEKIT_CUDA_INCLUDE_DIR (the toolkit's programs and headers). Looks at MOEKIT_NVCC, CUDA_HOME and CUDA_PATH, PATH, the usual folder
+# and the wheels that scripts/setup.sh may have installed (need_nvcc).
 function(moekit_find_nvcc)
   set(MOEKIT_CUDA_FOUND OFF PARENT_SCOPE)
   if(MOEKIT_WITH_CUDA STREQUAL "OFF" OR (MOEKIT_WITH_CUDA STREQUAL "AUTO" AND CMAKE_CROSSCOMPILING))
     return()
   endif()
-  file(GLOB wheels ${PROJECT_SOURCE_DIR}/.venv/lib/python*/site-packages/nvidia/cu*/bin)
+  file(GLOB wheels ${PROJECT_SOURCE_DIR}/.venv/nvcc/nvidia/cu*/bin)
   find_program(MOEKIT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda/bin ${wheels} PATH_SUFFIXES bin
     DOC "The CUDA compiler")
   if(MOEKIT_NVCC)
@@ -52,12 +60,10 @@ function(moekit_find_nvcc)
     set(reason "nvcc not found")
   endif()
   if(reason MATCHES ": $")
-    file(REAL_PATH ${MOEKIT_NVCC} nvcc)  # the folder in PATH may be one of links
-    cmake_path(GET nvcc PARENT_PATH bin)
     set(MOEKIT_CUDA_FOUND ON PARENT_SCOPE)
     set(MOEKIT_CUDA_VERSION ${MOEKIT_CUDA_VERSION} PARENT_SCOPE)
-    set(MOEKIT_CUDA_BIN_DIR ${bin} PARENT_SCOPE)
-    cmake_path(SET include NORMALIZE ${bin}/../include)
+    set(MOEKIT_CUDA_BIN_DIR ${MOEKIT_CUDA_BIN_DIR} PARENT_SCOPE)
+    cmake_path(SET include NORMALIZE ${MOEKIT_CUDA_BIN_DIR}/../include)
     set(MOEKIT_CUDA_INCLUDE_DIR ${include} PARENT_SCOPE)
   elseif(MOEKIT_WITH_CUDA STREQUAL "AUTO")
     message(STATUS "moekit: no CUDA backend: ${reason}")

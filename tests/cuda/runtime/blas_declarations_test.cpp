@@ -18,7 +18,7 @@ struct Declared {
 using GemmEx = cublasStatus_t (*)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*,
                                   const void*, cudaDataType, int, const void*, cudaDataType, int, const void*, void*,
                                   cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
-constexpr GemmEx kGemmEx = &::cublasGemmEx;
+[[maybe_unused]] constexpr GemmEx kGemmEx = &::cublasGemmEx;
 
 static_assert(Alike<decltype(&Declared::cublasCreate_v2), decltype(&::cublasCreate_v2)>::value);
 static_assert(Alike<decltype(&Declared::cublasDestroy_v2), decltype(&::cublasDestroy_v2)>::value);
@@ -32,7 +32,6 @@ TEST(BlasDeclarations, ConstantsAreTheToolkits) {
 #define X(name, number) EXPECT_EQ(number, CUBLAS_STATUS_##name);
   MOEKIT_STANDIN_BLAS_STATUS(X)
 #undef X
-  EXPECT_NE(kGemmEx, nullptr);
   EXPECT_EQ(kOpN, CUBLAS_OP_N);
   EXPECT_EQ(kOpT, CUBLAS_OP_T);
   EXPECT_EQ(kR32F, CUDA_R_32F);

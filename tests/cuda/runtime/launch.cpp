@@ -2,6 +2,7 @@
 #include "cuda/runtime/launch.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -26,9 +27,10 @@ const KernelImage* image_for(const cuda::KernelObject& kernel, int capability) {
 
 // Whether the host could read there: every page of the process is either mapped or not, which msync tells.
 bool is_host_memory(std::uint64_t word) {
-  constexpr std::uint64_t kPage = 4096, kLowest = 1 << 16, kUserSpace = std::uint64_t{1} << 47;
+  constexpr std::uint64_t kLowest = 1 << 16, kUserSpace = std::uint64_t{1} << 47;
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   if (word < kLowest || word >= kUserSpace) return false;
-  return msync(reinterpret_cast<void*>(word / kPage * kPage), kPage, MS_ASYNC) == 0;
+  return msync(reinterpret_cast<void*>(word / page * page), page, MS_ASYNC) == 0;
 }
 
 // Looks at each word of a parameter that could be a pointer.

@@ -2,19 +2,24 @@
 #include "cuda/runtime/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 
 namespace moekit::standin {
 namespace {
 
-constexpr std::size_t kPage = 4096;
 constexpr std::size_t kGuard = std::size_t{1} << 20;  // wide enough for a stride of a large matrix; costs no memory
 constexpr std::size_t kAlignment = 256;               // what cuMemAlloc promises
 constexpr int kPoison = 0xFF;
 constexpr std::byte kGuardByte{0xA5};
 
 std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+
+std::size_t page_bytes() {
+  static const auto bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
@@ -34,7 +39,7 @@ std::byte* Memory::allocate(int device, std::size_t bytes) {
   Allocation a;
   a.bytes = bytes;
   a.device = device;
-  a.page_bytes = round_up(round_up(bytes, kAlignment), kPage);
+  a.page_bytes = round_up(round_up(bytes, kAlignment), page_bytes());
   a.mapping_bytes = a.page_bytes + 2 * kGuard;
   void* mapping = mmap(nullptr, a.mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;

@@ -43,7 +43,7 @@ int blocks_of(int capability, const KernelImage& image, const Plan& plan) {
   attributes.maxDynamicSharedSizeBytes = plan.shared_bytes;
   attributes.numBlockBarriers = 1;
   cudaOccDeviceState state;
-  cudaOccResult result;
+  cudaOccResult result = {};
   const cudaOccError error = cudaOccMaxActiveBlocksPerMultiprocessor(&result, &properties, &attributes, &state,
                                                                      static_cast<int>(plan.threads), plan.shared_bytes);
   EXPECT_EQ(error, CUDA_OCC_SUCCESS) << "sm_" << capability;
