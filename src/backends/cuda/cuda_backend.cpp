@@ -137,8 +137,13 @@ class CudaBackend final : public Backend {
     check_device_memory(packed.device, x.data, "x");
     Scratch& scratch = scratch_of(workspace);
     const Arrays arrays = scratch.begin(scope, x.rows);
-    body(Call{packed, scope, arrays});
-    scratch.end(scope);
+    try {
+      body(Call{packed, scope, arrays});
+      scratch.end(scope);
+    } catch (...) {
+      scratch.abandon(scope);
+      throw;
+    }
     scope.finish();
   }
 };
