@@ -148,7 +148,7 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         it are converted, experts one at a time: "float32" and "bfloat16" (dequantised), or quantised to
         "int8" (a scale a row: max |w| / 127), "int4" (groups of 32, bfloat16 scales: the weight of largest magnitude
         / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
-    device: "cpu", or "ascend[:N]": arrays stay in host memory and each call copies them.
+    device: "cpu", or "cuda[:N]", "ascend[:N]": arrays stay in host memory and each call copies them.
     backend: "auto", or one to force ("reference").
     nonfinite_scales: accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
 
