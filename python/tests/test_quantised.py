@@ -55,6 +55,8 @@ CASES = {
     "packed int4, channels, odd": ("qwen3_moe", qs.packed(4, None, False, torch.float16), ODD,
                                    compressed("pack-quantized", **dict(INT4, strategy="channel", group_size=None)),
                                    "int4", None),
+    "packed int4, act-order": ("qwen3_moe", qs.packed_act_order, S(80, 48),
+                               compressed("pack-quantized", **dict(INT4, group_size=16, actorder="group")), "int4", None),
     "packed int8": ("qwen3_moe", qs.packed(8, 16, False, torch.float32), S(),
                     compressed("pack-quantized", **dict(INT4, num_bits=8, group_size=16)), "int8", None),
     "int8 channels": ("qwen3_moe", qs.int8_channel(), ODD,

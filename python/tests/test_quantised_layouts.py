@@ -4,6 +4,8 @@ checkpoints that transformers itself writes."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -201,6 +203,22 @@ def test_projections_in_different_formats(tmp_path, backend):
     y, _ = layer(x, return_routing=True)
     ids, weights = qc.route("qwen3_moe", block, x, 2)
     assert nmse(y, qc.forward("qwen3_moe", block, x, ids, weights)) <= 1e-5
+
+
+def test_layers_in_different_formats(tmp_path):
+    blocks = [qc.write(tmp_path / str(n), "qwen3_moe", scheme, qc.Sizes(64, 96), seed=n)
+              for n, scheme in enumerate((qs.plain, qs.packed(4, 32)))]
+    tensors = {name.replace("layers.0", f"layers.{n}"): tensor for n, block in enumerate(blocks)
+               for name, tensor in load_file(block.folder / "model.safetensors").items()}
+    qc.save(tmp_path, {**qc.config_of("qwen3_moe", qc.Sizes(64, 96)), "num_hidden_layers": 2}, tensors)
+    for n, (block, dtype) in enumerate(zip(blocks, ("bfloat16", "int4"))):
+        layer = moekit.load_layer(tmp_path, n)
+        assert layer.dtype == dtype
+        if n == 1:
+            check_experts(layer, *([e[name] for e in block.experts] for name in ("gate", "up", "down")))
+    done = subprocess.run([sys.executable, "-m", "moekit", "inspect", str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert "formats   gate, up, down: bfloat16" in done.stdout
+    assert "layer 1: gate, up, down: int4, groups of 32" in done.stdout
 
 
 def test_a_config_that_says_quantised_with_plain_weights(tmp_path):
