@@ -109,9 +109,10 @@ def packed_act_order(w: torch.Tensor):
     n, k = w.shape
     order = torch.from_numpy(np.random.default_rng(k).permutation(np.arange(k) // 16).astype(np.int32))
     scale = torch.stack([w[:, order == g].abs().amax(1) for g in range(k // 16)], 1).div(7.5).bfloat16()
-    codes = torch.clamp(torch.round(w / scale.float()[:, order.long()]), -8, 7)
-    return ({"weight_packed": pack_to_int32(codes.to(torch.int8), 4), "weight_scale": scale, "weight_g_idx": order,
-             "weight_shape": torch.tensor(w.shape)}, (codes.to(torch.int8).float() * scale.float()[:, order.long()]).numpy())
+    of_columns = scale.float()[:, order.long()]
+    codes = torch.clamp(torch.round(w / of_columns), -8, 7).to(torch.int8)
+    return ({"weight_packed": pack_to_int32(codes, 4), "weight_scale": scale, "weight_g_idx": order,
+             "weight_shape": torch.tensor(w.shape)}, (codes.float() * of_columns).numpy())
 
 
 def int8_channel(symmetric: bool = True, scale_dtype=torch.bfloat16):
