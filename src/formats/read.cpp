@@ -73,7 +73,7 @@ void read_floats(const MatrixRef& matrix, bool nonfinite_scales, ReadScratch& sc
 
 }  // namespace
 
-MatrixView read_plain(const MatrixRef& matrix, bool nonfinite_scales, ReadScratch& scratch) {
+MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfinite_scales) {
   if (matrix.quant == nullptr) return matrix.read(scratch.bytes);
   read_floats(matrix, nonfinite_scales, scratch);
   return {scratch.floats.data(), DType::kFloat32, matrix.rows, matrix.cols, matrix.cols, 1};

@@ -18,7 +18,7 @@ struct ReadScratch {
 
 /// The matrix as plain elements: as they lie, or dequantised to float32. The view lives until scratch is next used.
 /// Throws CheckpointError as read_quantised does.
-MatrixView read_plain(const MatrixRef& matrix, bool nonfinite_scales, ReadScratch& scratch);
+MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfinite_scales = false);
 
 /// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
 /// Throws CheckpointError naming the tensor for a scale that is NaN or infinite, or 0 and a divisor (unless
