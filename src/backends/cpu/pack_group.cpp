@@ -90,11 +90,11 @@ struct Packer {
   }
   void whole(const MatrixRef& matrix, const Projection& p, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, -1, panels, columns);
-    pack_plain(read_plain(matrix, scratch.read), p.weight, p.steps, scratch, panels);
+    pack_plain(read_plain(matrix, scratch.read, nonfinite_scales), p.weight, p.steps, scratch, panels);
   }
   void half(const MatrixRef& matrix, const Projection& p, int side, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, side, panels, columns);
-    pack_half(read_plain(matrix, scratch.read), side, p.weight, p.steps, scratch, panels);
+    pack_half(read_plain(matrix, scratch.read, nonfinite_scales), side, p.weight, p.steps, scratch, panels);
   }
 };
 

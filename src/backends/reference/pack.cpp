@@ -18,7 +18,7 @@ PackedMatrix pack_matrix(const MatrixRef& source, const WeightFormat& format, bo
     packed.quant = read_quantised(source, format, nonfinite_scales, scratch);
     return packed;
   }
-  const MatrixView view = read_plain(source, scratch);
+  const MatrixView view = read_plain(source, scratch, nonfinite_scales);
   packed.dtype = format.element();
   const auto size = static_cast<std::int64_t>(dtype_size(packed.dtype));
   packed.data.resize(
