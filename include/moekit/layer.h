@@ -116,6 +116,7 @@ class MoeLayer {
   MoeLayer& operator=(MoeLayer&&) noexcept;
 
   const BlockConfig& config() const noexcept;
+  const Device& device() const noexcept;
   /// Name of the backend that runs the layer.
   std::string_view backend() const noexcept;
   /// Name of the packed weight format; several, separated by ", ", where projections differ.

@@ -140,7 +140,8 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
 
     path: a folder with config.json and safetensors files. layer: index of the decoder layer.
     dtype: "auto" keeps float32 and bfloat16 as they are; or the name of a weight format.
-    device: "cpu". backend: "auto", or one to force ("reference").
+    device: "cpu", or "ascend[:N]": arrays stay in host memory and each call copies them.
+    backend: "auto", or one to force ("reference").
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """

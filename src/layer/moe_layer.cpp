@@ -14,9 +14,6 @@
 #include "routing/routing.h"
 
 namespace moekit {
-namespace {
-
-}  // namespace
 
 struct MoeLayer::Impl {
   Impl(const BlockConfig& block_config, const BlockFormats& block_formats, const LayerOptions& options)
@@ -52,6 +49,7 @@ MoeLayer::MoeLayer(MoeLayer&&) noexcept = default;
 MoeLayer& MoeLayer::operator=(MoeLayer&&) noexcept = default;
 
 const BlockConfig& MoeLayer::config() const noexcept { return impl_->config; }
+const Device& MoeLayer::device() const noexcept { return impl_->device; }
 std::string_view MoeLayer::backend() const noexcept { return impl_->backend.name(); }
 std::string_view MoeLayer::format() const noexcept { return impl_->format_names; }
 std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }

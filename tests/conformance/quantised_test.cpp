@@ -4,6 +4,7 @@
 #include "conformance/quantised.h"
 #include "conformance/harness.h"
 #include "core/thread_pool.h"
+#include "moekit/error.h"
 
 namespace moekit::conformance {
 namespace {
@@ -59,9 +60,12 @@ std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool
   return bytes;
 }
 
+// Groups of columns in an order of their own need a scale for each weight: cuda refuses them, and says so.
+bool refuses(const Target& target, const QuantVariant& variant) { return variant.act_order && target.backend == "cuda"; }
+
 // Every variant with some of the shapes.
 template <class Body>
-void for_each_block(std::initializer_list<std::size_t> shapes, Body&& body) {
+void for_each_block(const Target& target, std::initializer_list<std::size_t> shapes, Body&& body) {
   for (const QuantVariant& variant : quant_variants()) {
     std::uint64_t seed = 11;
     for (const std::size_t index : shapes) {
@@ -70,13 +74,18 @@ void for_each_block(std::initializer_list<std::size_t> shapes, Body&& body) {
       SCOPED_TRACE(variant.name + ", " + std::to_string(shape.hidden) + " x " + std::to_string(shape.intermediate));
       Rng rng(seed++);
       const BlockConfig config = config_of(shape);
-      body(config, random_quantised_tensors(rng, config, variant, shape.quantised_shared), shape, rng);
+      const BlockTensors tensors = random_quantised_tensors(rng, config, variant, shape.quantised_shared);
+      if (refuses(target, variant)) {
+        EXPECT_THROW(make_layer(target, config, tensors, "auto"), UnsupportedError);
+        continue;
+      }
+      body(config, tensors, shape, rng);
     }
   }
 }
 
 TEST_P(Quantised, WeightsComeBackAsTheOracleHasThem) {
-  for_each_block({0, 1, 2, 3, 4},
+  for_each_block(GetParam(), {0, 1, 2, 3, 4},
                  [&](const BlockConfig& config, const BlockTensors& tensors, const Shape& shape, Rng&) {
                    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
                    const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
@@ -90,7 +99,7 @@ TEST_P(Quantised, WeightsComeBackAsTheOracleHasThem) {
 }
 
 TEST_P(Quantised, OutputsAgreeWithTheOracle) {
-  for_each_block({0, 1, 2, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
+  for_each_block(GetParam(), {0, 1, 2, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
     const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
     const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
@@ -109,7 +118,7 @@ TEST_P(Quantised, OutputsAgreeWithTheOracle) {
 }
 
 TEST_P(Quantised, RowsDoNotDependOnTheBatch) {
-  for_each_block({1, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
+  for_each_block(GetParam(), {1, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
     const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
     const Matrix pool = Matrix::random(rng, 40, config.expert.input, DType::kFloat32);
     const Result all = run(layer, pool, {});

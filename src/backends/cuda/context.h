@@ -45,6 +45,9 @@ class DeviceContext {
               StreamHandle stream, void* params) const;
 };
 
+/// Why no device can be used here; empty where one can.
+std::string unusable_reason();
+
 /// Makes the context current for a scope.
 class ContextScope {
  public:

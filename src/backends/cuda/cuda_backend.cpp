@@ -34,9 +34,8 @@ class CudaBackend final : public Backend {
   std::string_view name() const noexcept override { return "cuda"; }
   DeviceKind device() const noexcept override { return DeviceKind::kCuda; }
   Support available() const override {
-    std::string reason;
-    if (driver_api(&reason) == nullptr) return {"not available: " + reason};
-    return {};
+    const std::string reason = unusable_reason();
+    return {reason.empty() ? "" : "not available: " + reason};
   }
   Support supports(const BlockConfig& config, const BlockFormats& formats) const override {
     return supports_block(config, formats);
@@ -138,8 +137,13 @@ class CudaBackend final : public Backend {
     check_device_memory(packed.device, x.data, "x");
     Scratch& scratch = scratch_of(workspace);
     const Arrays arrays = scratch.begin(scope, x.rows);
-    body(Call{packed, scope, arrays});
-    scratch.end(scope);
+    try {
+      body(Call{packed, scope, arrays});
+      scratch.end(scope);
+    } catch (...) {
+      scratch.abandon(scope);
+      throw;
+    }
     scope.finish();
   }
 };

@@ -20,9 +20,8 @@
 //   current around each call (cuCtxPushCurrent / cuCtxPopCurrent).
 // - Streams are the caller's CUstream (a cudaStream_t is the same thing); a null Stream means the legacy default stream
 //   and a synchronisation at the end of the call.
-// - A build without nvcc (or with MOEKIT_CUDA_ARCHITECTURES=none) has the host side and, in place of each fatbin, one
-//   line of text: a real driver answers CUDA_ERROR_INVALID_IMAGE and the backend says that it was built without
-//   kernels; a stand-in that knows the kernels by name may accept it.
+// - A build without nvcc has the host side and one line of text in place of the fatbins: a driver refuses it and the
+//   backend says that it was built without kernels; a stand-in that knows the kernels by name may accept it.
 #pragma once
 
 #include <cstddef>

@@ -26,11 +26,16 @@ bool uses_float32(const PackedExperts& experts) {
   return experts.first().format.code == Code::kFloat32 || experts.down.format.code == Code::kFloat32;
 }
 
-// Rows of a tile: 64 where experts have enough rows on average. The bits are the same. Products in float32 have one
-// size.
+bool uses_quantised(const PackedExperts& experts) {
+  return !experts.first().format.plain() || !experts.down.format.plain();
+}
+
+// Rows of a tile: the large one where experts have enough rows on average; both give the same bits. Products in float32
+// have one size. A product that could take more rows than another of the same experts takes fewer.
 int choose_tile(const PackedExperts& experts, std::int64_t rows) {
   constexpr std::int64_t kEnough = 16;  // beyond two small tiles an expert, one large one reads its weights once
-  return !uses_float32(experts) && rows > kEnough * experts.count ? kLargeTile : kSmallTile;
+  if (uses_float32(experts) || rows <= kEnough * experts.count) return kSmallTile;
+  return uses_quantised(experts) ? kLargeQuantTile : kLargeTile;
 }
 
 // x as padded rows of the element that the experts' first product reads; `weighted`: round(w x) in sorted order.

@@ -51,6 +51,7 @@ class GroupedGemm {
     const int stages = (p_.k_steps + Shape::kStageSteps - 1) / Shape::kStageSteps;
     for (int s = 0; s < Shape::kStages - 1; ++s) issue(s, tile);
     float sums[2][kColumnTiles][4] = {};
+    typename Weights::template Groups<kColumnTiles> groups(p_, tile, row_tile_, kGated, lane_);
     Stage now, next;
     load_weights(0, now);
     for (int s = 0; s < stages; ++s) {
@@ -58,13 +59,14 @@ class GroupedGemm {
       copy_async_wait<Shape::kStages - 2>();
       __syncthreads();  // stage s is there for all, and nobody reads stage s - 1, which the next copies overwrite
       issue(s + Shape::kStages - 1, tile);
-      multiply(s, tile.rows, now, sums);
+      multiply(s, tile.rows, now, sums, groups);
 #pragma unroll
       for (int step = 0; step < Shape::kStageSteps; ++step) {
         now[step][0] = next[step][0];
         now[step][1] = next[step][1];
       }
     }
+    if (active_) groups.finish(2 * p_.k_steps, sums);
     copy_async_wait<0>();
     __syncthreads();  // the ring is free for the next tile
     if (active_) store(tile, sums);
@@ -87,9 +89,11 @@ class GroupedGemm {
     weights_[1] = up + expert + (kGated ? row_tile_ : row_tile_ + 1) * tile_bytes;
   }
 
-  // Chunk `chunk` of row `row`: two rows share all 32 banks, so that eight lanes (rows r, r + 1, four chunks each) meet
-  // no conflict.
-  static MOEKIT_DEVICE int place(int row, int chunk) { return row * Shape::kRowChunks + (chunk ^ ((row & 1) << 2)); }
+  // Chunk `chunk` of row `row`, moved so that lanes that load together meet no bank twice: eight lanes of two rows and
+  // four chunks each where a lane loads 16 bytes, sixteen lanes of four rows and two chunks each where it loads 8.
+  static MOEKIT_DEVICE int place(int row, int chunk) {
+    return row * Shape::kRowChunks + (chunk ^ (Weights::kHalves ? (row & 3) << 1 : (row & 1) << 2));
+  }
 
   // Copies of a stage, one group; beyond the last stage an empty one, so that waiting counts on.
   MOEKIT_DEVICE void issue(int stage, const Tile& tile) {
@@ -118,27 +122,59 @@ class GroupedGemm {
     }
   }
 
-  MOEKIT_DEVICE void multiply(int stage, int rows, const Stage& weights, float (&sums)[2][kColumnTiles][4]) const {
+  template <class Groups>
+  MOEKIT_DEVICE void multiply(int stage, int rows, const Stage& weights, float (&sums)[2][kColumnTiles][4],
+                              Groups& groups) const {
     const uint4* const from = ring_ + (stage % Shape::kStages) * Shape::kStageChunks;
-    const int g = lane_ / 4, q = lane_ % 4;
     if (!active_) return;
 #pragma unroll
     for (int step = 0; step < Shape::kStageSteps; ++step) {
-      if (stage * Shape::kStageSteps + step >= p_.k_steps) break;
-      unsigned a[2][2][4];
-      Weights::expand(weights[step][0], a[0]);
-      Weights::expand(weights[step][1], a[1]);
-#pragma unroll
-      for (int n = 0; n < kColumnTiles; ++n) {
-        if (8 * n >= rows) break;  // tokens that do not exist
-        const uint4 b = from[place(8 * n + g, 4 * step + q)];
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          mma_16816<Weights::kBf16>(sums[half][n], a[half][0], b.x, b.y);
-          mma_16816<Weights::kBf16>(sums[half][n], a[half][1], b.z, b.w);
-        }
+      const int at = stage * Shape::kStageSteps + step;
+      if (at >= p_.k_steps) break;
+      if constexpr (Weights::kHalves) {
+        multiply_half<0>(from, step, at, rows, weights[step], sums, groups);
+        multiply_half<1>(from, step, at, rows, weights[step], sums, groups);
+      } else {
+        multiply_step(from, step, rows, weights[step], sums);
       }
     }
+  }
+
+  MOEKIT_DEVICE void multiply_step(const uint4* from, int step, int rows, const typename Weights::Raw (&weights)[2],
+                                   float (&sums)[2][kColumnTiles][4]) const {
+    unsigned a[2][2][4];
+    Weights::expand(weights[0], a[0]);
+    Weights::expand(weights[1], a[1]);
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+      if (8 * n >= rows) break;  // tokens that do not exist
+      const uint4 b = from[place(8 * n + lane_ / 4, 4 * step + lane_ % 4)];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        mma_16816<Weights::kBf16>(sums[half][n], a[half][0], b.x, b.y);
+        mma_16816<Weights::kBf16>(sums[half][n], a[half][1], b.z, b.w);
+      }
+    }
+  }
+
+  // 16 columns in their own order, as groups of quantised weights may be that short: lane (g, q) takes 4 q .. 4 q + 3.
+  template <int kHalf, class Groups>
+  MOEKIT_DEVICE void multiply_half(const uint4* from, int step, int at, int rows,
+                                   const typename Weights::Raw (&weights)[2], float (&sums)[2][kColumnTiles][4],
+                                   Groups& groups) const {
+    const int q = lane_ % 4;
+    groups.begin(2 * at + kHalf);
+    unsigned a[2][4];
+    Weights::template expand<kHalf>(weights[0], groups.zeros(0), a[0]);
+    Weights::template expand<kHalf>(weights[1], groups.zeros(1), a[1]);
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+      if (8 * n >= rows) break;
+      const uint4* const chunk = from + place(8 * n + lane_ / 4, 4 * step + 2 * kHalf + q / 2);
+      const uint2 b = reinterpret_cast<const uint2*>(chunk)[q % 2];
+      groups.add(n, a, b);
+    }
+    groups.end(2 * at + kHalf, sums);
   }
 
   MOEKIT_DEVICE void store(const Tile& tile, const float (&sums)[2][kColumnTiles][4]) const {

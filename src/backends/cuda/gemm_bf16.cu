@@ -6,7 +6,13 @@ namespace {
 
 // 16 rows x 32 columns as two mma operands: 16 bytes a lane each, lane by lane.
 struct Bf16Weights {
-  static constexpr bool kBf16 = true;
+  static constexpr bool kBf16 = true, kHalves = false;
+  // Plain weights have no groups.
+  template <int kColumnTiles>
+  struct Groups {
+    MOEKIT_DEVICE Groups(const GemmParams&, const Tile&, int, bool, int) {}
+    MOEKIT_DEVICE void finish(int, float (&)[2][kColumnTiles][4]) {}
+  };
   static constexpr int kTileBytes = 2 * 32 * 16;
   struct Raw {
     uint4 v[2];

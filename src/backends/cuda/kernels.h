@@ -127,12 +127,20 @@ struct GemmParams {
   void* out;
   long long out_stride;  // elements, 16 * row_tiles; columns .. out_stride become 0
   ActivationParams activation;
+  // Quantised weights: [experts, groups, 16 * row_tiles] of each matrix, w = (value - zero) * scale; with `minimum`
+  // w = value * scale - zero. `zero` null: constant_zero for all.
+  const float *gate_scale, *up_scale, *gate_zero, *up_zero;
+  long long scale_stride;  // from one expert's scales to the next
+  int group_halves;        // 16 columns each; beyond all of them where a row has one scale
+  bool minimum;
+  float constant_zero;
 };
 
 // Rows of the sorted order that one block takes. The sums are the same for all: the small tile reads each weight once
 // for up to 8 rows (decode), the large one 64 (prefill).
 constexpr int kSmallTile = 8;
 constexpr int kLargeTile = 64;
+constexpr int kLargeQuantTile = 32;  // sums of a group beside the totals take twice the registers
 constexpr int kGemmWarps = 4;
 constexpr int kGemmThreads = 32 * kGemmWarps;
 constexpr int kMaxGridY = 65535;
@@ -191,6 +199,22 @@ struct FinalizeParams {
   X(moekit_gemm_bf16_gated_64, GemmParams)   \
   X(moekit_gemm_bf16_plain_8, GemmParams)    \
   X(moekit_gemm_bf16_plain_64, GemmParams)   \
+  X(moekit_gemm_u4_gated_8, GemmParams)      \
+  X(moekit_gemm_u4_gated_32, GemmParams)     \
+  X(moekit_gemm_u4_plain_8, GemmParams)      \
+  X(moekit_gemm_u4_plain_32, GemmParams)     \
+  X(moekit_gemm_u8_gated_8, GemmParams)      \
+  X(moekit_gemm_u8_gated_32, GemmParams)     \
+  X(moekit_gemm_u8_plain_8, GemmParams)      \
+  X(moekit_gemm_u8_plain_32, GemmParams)     \
+  X(moekit_gemm_e2m1_gated_8, GemmParams)    \
+  X(moekit_gemm_e2m1_gated_32, GemmParams)   \
+  X(moekit_gemm_e2m1_plain_8, GemmParams)    \
+  X(moekit_gemm_e2m1_plain_32, GemmParams)   \
+  X(moekit_gemm_e4m3_gated_8, GemmParams)    \
+  X(moekit_gemm_e4m3_gated_32, GemmParams)   \
+  X(moekit_gemm_e4m3_plain_8, GemmParams)    \
+  X(moekit_gemm_e4m3_plain_32, GemmParams)   \
   X(moekit_shared_gate, SharedGateParams)    \
   X(moekit_finalize, FinalizeParams)
 

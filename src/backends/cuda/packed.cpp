@@ -1,91 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cuda/packed.h"
 
-#include <algorithm>
-#include <cstring>
-#include <iterator>
+#include <utility>
 
 #include "backends/cuda/pack.h"
 #include "core/float_convert.h"
-#include "core/thread_pool.h"
-#include "formats/read.h"
 
 namespace moekit::cuda {
 namespace {
 
-using Part = MatrixRef ExpertTensors::*;
-
-// Copies and waits: the source is used again at once. On the legacy default stream; another may be under capture.
-void upload(const DeviceContext& device, void* to, const void* from, std::size_t bytes) {
-  if (bytes == 0) return;
-  const ContextScope current(device);
-  device.check(device.driver.copy_to_device(device_pointer(to), from, bytes, nullptr), "cuMemcpyHtoDAsync",
-               std::to_string(bytes) + " bytes");
-  device.check(device.driver.stream_synchronize(nullptr), "cuStreamSynchronize");
-}
-
-void download(const DeviceContext& device, void* to, const void* from, std::size_t bytes) {
-  const ContextScope current(device);
-  device.check(device.driver.copy_to_host(to, device_pointer(from), bytes, nullptr), "cuMemcpyDtoHAsync",
-               std::to_string(bytes) + " bytes");
-  device.check(device.driver.stream_synchronize(nullptr), "cuStreamSynchronize");
-}
-
-template <class T>
-DeviceMemory upload_vector(const DeviceContext& device, const std::vector<T>& values, const char* purpose) {
-  DeviceMemory memory(device, values.size() * sizeof(T), purpose);
-  upload(device, memory.data(), values.data(), memory.bytes());
-  return memory;
-}
-
-DeviceMemory upload_bias(const DeviceContext& device, const std::vector<ExpertTensors>& experts, Part part,
-                         std::int64_t rows) {
-  if (experts.empty() || !(experts.front().*part)) return {};
-  const auto width = static_cast<std::size_t>(rows);
-  std::vector<float> values(experts.size() * width);
-  ByteScratch scratch;
-  for (std::size_t e = 0; e < experts.size(); ++e) {
-    const MatrixView view = (experts[e].*part).read(scratch);
-    load_as_float(view.data, view.dtype, 0, view.col_stride, rows, values.data() + e * width);
-  }
-  return upload_vector(device, values, "biases");
-}
-
-PackedProjection pack_projection(const DeviceContext& device, const std::vector<ExpertTensors>& experts, Part part,
-                                 Part bias, const WeightFormat& format) {
-  PackedProjection packed;
-  packed.format = format;
-  if (experts.empty() || !(experts.front().*part)) return packed;
-  packed.rows = (experts.front().*part).rows;
-  packed.cols = (experts.front().*part).cols;
-  packed.expert_bytes = packed_bytes(packed.rows, packed.cols, format.element());
-  const auto count = static_cast<std::int64_t>(experts.size());
-  packed.matrices = DeviceMemory(
-      device,
-      static_cast<std::size_t>(checked_mul(count, static_cast<std::int64_t>(packed.expert_bytes), "packed experts")),
-      "expert weights");
-  parallel_for(num_threads(), count, 1, [&](std::int64_t first, std::int64_t last) {
-    ReadScratch scratch;
-    std::vector<std::byte> staging;
-    for (std::int64_t e = first; e < last; ++e) {
-      staging.assign(packed.expert_bytes, std::byte{0});
-      pack_plain(read_plain(experts[static_cast<std::size_t>(e)].*part, scratch), format.element(), staging.data());
-      upload(device, packed.matrices.data() + static_cast<std::size_t>(e) * packed.expert_bytes, staging.data(),
-             staging.size());
-    }
-  });
-  packed.bias = upload_bias(device, experts, bias, packed.rows);
-  return packed;
-}
-
 PackedExperts pack_experts(const DeviceContext& device, const ExpertConfig& config,
-                           const std::vector<ExpertTensors>& experts, const ExpertFormats& formats) {
+                           const std::vector<ExpertTensors>& experts, const ExpertFormats& formats,
+                           bool nonfinite_scales) {
+  const auto pack = [&](ExpertPart part, ExpertPart bias, const WeightFormat& format) {
+    return pack_projection(device, experts, part, bias, format, nonfinite_scales);
+  };
   PackedExperts packed;
   packed.config = config;
   packed.count = static_cast<int>(experts.size());
-  packed.gate = pack_projection(device, experts, &ExpertTensors::gate, &ExpertTensors::gate_bias, formats.gate);
-  packed.up = pack_projection(device, experts, &ExpertTensors::up, &ExpertTensors::up_bias, formats.up);
-  packed.down = pack_projection(device, experts, &ExpertTensors::down, &ExpertTensors::down_bias, formats.down);
+  packed.gate = pack(&ExpertTensors::gate, &ExpertTensors::gate_bias, formats.gate);
+  packed.up = pack(&ExpertTensors::up, &ExpertTensors::up_bias, formats.up);
+  packed.down = pack(&ExpertTensors::down, &ExpertTensors::down_bias, formats.down);
   return packed;
 }
 
@@ -109,25 +44,8 @@ PackedRouter pack_router(const DeviceContext& device, const RouterConfig& config
 
 std::size_t bytes_of(const PackedExperts& experts) noexcept {
   std::size_t bytes = 0;
-  for (const PackedProjection* p : {&experts.gate, &experts.up, &experts.down})
-    bytes += p->matrices.bytes() + p->bias.bytes();
+  for (const PackedProjection* p : {&experts.gate, &experts.up, &experts.down}) bytes += p->bytes();
   return bytes;
-}
-
-void unpack_matrix(const DeviceContext& device, const PackedProjection& packed, std::int64_t expert,
-                   const MutableMatrixView& out) {
-  if (out.data == nullptr) return;
-  std::vector<std::byte> staging(packed.expert_bytes);
-  download(device, staging.data(), packed.matrices.data() + static_cast<std::size_t>(expert) * packed.expert_bytes,
-           staging.size());
-  unpack_plain(staging.data(), packed.format.element(), out);
-}
-
-void unpack_bias(const DeviceContext& device, const PackedProjection& packed, std::int64_t expert,
-                 const MutableMatrixView& out) {
-  if (out.data == nullptr) return;
-  const auto bytes = static_cast<std::size_t>(packed.rows) * sizeof(float);
-  download(device, out.data, packed.bias.data() + static_cast<std::size_t>(expert) * bytes, bytes);
 }
 
 }  // namespace
@@ -137,8 +55,8 @@ Packed::Packed(const BlockConfig& config, const BlockTensors& tensors, const Blo
     : PackedBlock(config, formats),
       device(where),
       router(pack_router(where, config.router, tensors.router)),
-      routed(pack_experts(where, config.expert, tensors.experts, formats.routed)),
-      shared(pack_experts(where, config.shared.expert, tensors.shared, formats.shared)) {
+      routed(pack_experts(where, config.expert, tensors.experts, formats.routed, formats.nonfinite_scales)),
+      shared(pack_experts(where, config.shared.expert, tensors.shared, formats.shared, formats.nonfinite_scales)) {
   if (!tensors.shared_gate) return;
   ByteScratch scratch;
   const MatrixView view = tensors.shared_gate.read(scratch);
@@ -158,8 +76,7 @@ std::size_t Packed::bytes() const noexcept {
 std::string Packed::explain() const {
   const bool float32 = routed.first().input_element() == Element::kFloat32;
   return "cuda:" + std::to_string(device.ordinal) + ": router in float32, a warp a token; experts by " +
-         (float32 ? "float32 multiply-adds" : "mma.sync m16n8k16, float32 sums") +
-         ", tiles of 8 or 64 rows with the same bits\n";
+         (float32 ? "float32 multiply-adds" : "mma.sync m16n8k16 on bfloat16, float32 sums") + "\n";
 }
 
 void Packed::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {

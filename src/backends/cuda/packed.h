@@ -6,24 +6,10 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backends/cuda/context.h"
+#include "backends/cuda/projection.h"
 #include "routing/routing.h"
 
 namespace moekit::cuda {
-
-/// One projection of all experts of a kind: packed matrices (pack.h) one behind the other, and biases.
-struct PackedProjection {
-  WeightFormat format;
-  std::int64_t rows = 0, cols = 0;
-  std::size_t expert_bytes = 0;
-  DeviceMemory matrices;
-  DeviceMemory bias;  // [experts, rows] float32, or empty
-
-  bool present() const noexcept { return rows != 0; }
-  Element input_element() const noexcept {
-    return format.code == Code::kFloat32 ? Element::kFloat32 : Element::kBFloat16;
-  }
-};
 
 /// Routed or shared experts.
 struct PackedExperts {

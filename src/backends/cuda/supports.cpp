@@ -18,7 +18,8 @@ std::string of_experts(const ExpertConfig& config, const ExpertFormats& formats)
       return "an expert dimension is " + std::to_string(size) + ", at most " + std::to_string(kMaxSize);
   if (is_gated(config.act) && formats.gate != formats.up) return "gate and up in different formats";
   for (const WeightFormat* format : {&formats.up, &formats.down})
-    if (!format->plain()) return "no kernels for " + std::string(format->name);
+    if (format->group % 16 != 0)
+      return "groups of " + std::to_string(format->group) + " weights, a multiple of 16 is needed";
   return "";
 }
 

@@ -142,4 +142,9 @@ void Scratch::end(const CallScope& call) {
   used_ = true;
 }
 
+// Waits, as the event may be what failed. A broken device answers at once.
+void Scratch::abandon(const CallScope& call) noexcept {
+  if (!call.capturing()) block_.device.driver.stream_synchronize(call.stream());
+}
+
 }  // namespace moekit::cuda

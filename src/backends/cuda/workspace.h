@@ -47,6 +47,8 @@ class Scratch final : public Workspace {
   Arrays begin(const CallScope& call, std::int64_t tokens);
   /// Marks the end of the call's work on its stream.
   void end(const CallScope& call);
+  /// The same for a call that failed with some of its work queued.
+  void abandon(const CallScope& call) noexcept;
 
  private:
   const Packed& block_;

@@ -25,8 +25,8 @@ constexpr unsigned kMaxArrays = 32;
 
 BlockRunner& runner() {
   if (g_running != nullptr) return *g_running;
-  static thread_local BlockRunner one;
-  return one;
+  static thread_local const std::unique_ptr<BlockRunner> one = std::make_unique<BlockRunner>();  // large
+  return *one;
 }
 
 bool in_kernel() { return g_running != nullptr; }
