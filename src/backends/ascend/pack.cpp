@@ -125,7 +125,7 @@ class Packer {
     staging_.resize(bytes);
     for (const ExpertTensors& expert : experts)
       for (const Part& part : parts) {
-        store_rows(read_plain(expert.*part.matrix, scratch_), format.element(), staging_.data());
+        store_rows(read_plain(expert.*part.matrix, scratch_, nonfinite_), format.element(), staging_.data());
         copy_now(target, staging_.data(), bytes, kAclHostToDevice);
         target += bytes;
       }

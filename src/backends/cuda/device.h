@@ -14,9 +14,10 @@
 #include <cstdint>
 
 #define MOEKIT_DEVICE __device__ __forceinline__
-// A kernel with one parameter `p`, a struct by value.
+// A kernel with one parameter `p`, a struct by value. At least one block a multiprocessor: asked for nothing, ptxas keeps
+// three of 128 threads and spills a few bytes for it.
 #define MOEKIT_CUDA_KERNEL(name, Params, threads) \
-  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Params p)
+  extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
 
 #else
 
