@@ -34,10 +34,10 @@ struct ExpertConfig {
   std::int64_t intermediate = 0;  // rows of gate and up, columns of down; 0 for kLinear
   std::int64_t output = 0;        // rows of down; the hidden size, or output_dim of the dense softmax module
   Activation act = Activation::kSilu;
-  double limit = 0.0;   // L
+  double limit = 0.0;  // L
   double alpha = 1.702;
   double up_add = 1.0;
-  bool up_bias = false;    // biases of gate and up
+  bool up_bias = false;  // biases of gate and up
   bool down_bias = false;
 };
 
@@ -65,8 +65,8 @@ void validate(const BlockConfig& config);
 
 /// One expert's matrices. Ungated forms leave `gate` empty, kLinear leaves `gate` and `up` empty.
 struct ExpertTensors {
-  MatrixRef gate, up;         // [intermediate, input]
-  MatrixRef down;             // [output, intermediate], [output, input] for kLinear
+  MatrixRef gate, up;            // [intermediate, input]
+  MatrixRef down;                // [output, intermediate], [output, input] for kLinear
   MatrixRef gate_bias, up_bias;  // [1, intermediate]
   MatrixRef down_bias;           // [1, output]
 };
@@ -91,6 +91,10 @@ struct LayerOptions {
   std::string backend = "auto";
   /// Accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
   bool nonfinite_scales = false;
+  /// Files of converted layers are mapped and their pages shared with other processes; the environment variable
+  /// MOEKIT_MAP_FILES=0, or false here, reads them into memory instead. A mapped file that is cut short while a layer
+  /// uses it ends the process with SIGBUS, as mappings do; one that is replaced or deleted does no harm.
+  bool map_files = true;
 };
 
 /// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype, quantised ones come
@@ -108,6 +112,10 @@ class MoeLayer {
   /// Packs the tensors; `tensors` may be released afterwards. Throws CheckpointError, UnsupportedError, DeviceError,
   /// std::invalid_argument.
   MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options = {});
+  /// A layer of a file that convert_model wrote (convert.h): nothing is packed, and weights are read when they are
+  /// first used. options.dtype is "auto" or what the file holds; a backend that has another layout is given unpacked
+  /// weights. Throws CheckpointError for a file that is damaged or of another version, layout or dtype.
+  static MoeLayer from_file(const std::string& path, const LayerOptions& options = {});
   ~MoeLayer();
   MoeLayer(MoeLayer&&) noexcept;
   MoeLayer& operator=(MoeLayer&&) noexcept;
@@ -137,6 +145,8 @@ class MoeLayer {
 
  private:
   struct Impl;
+  explicit MoeLayer(std::unique_ptr<Impl> impl);
+  void finish();  // what follows once the weights are there
   std::unique_ptr<Impl> impl_;
 };
 

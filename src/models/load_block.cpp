@@ -6,6 +6,7 @@
 #include "checkpoint/file.h"
 #include "checkpoint/text.h"
 #include "models/accounting.h"
+#include "models/converted.h"
 #include "models/expert_tensors.h"
 #include "models/family.h"
 #include "moekit/model.h"
@@ -85,6 +86,7 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
 }  // namespace
 
 ModelInfo inspect_model(const std::string& path) {
+  if (is_converted(path)) return inspect_converted(path);
   Model model = read_model(path);
   ModelInfo info = {model.family->name, count_layers(*model.family, model.config),
                     moe_layers(*model.family, model.config)};
@@ -94,11 +96,13 @@ ModelInfo inspect_model(const std::string& path) {
 }
 
 BlockConfig block_config(const std::string& path, std::int64_t layer) {
+  if (is_converted(path)) return converted_config(path, layer);
   Model model = read_model(path);
   return read_layer(model, layer);
 }
 
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
+  if (is_converted(path)) return load_converted(path, layer);
   Model model = read_model(path);
   const Family& family = *model.family;
   LoadedBlock loaded;
