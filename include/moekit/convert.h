@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "moekit/layer.h"
+#include "moekit/model.h"
 
 namespace moekit {
 
@@ -47,7 +48,9 @@ ConvertedModel convert_model(const std::string& path, const std::string& out, co
 bool is_converted(const std::string& path);
 /// Reads and checks moekit.json. Throws CheckpointError.
 ConvertedModel converted_model(const std::string& folder);
+/// As inspect_weights, of the weights as they are packed.
+WeightsInfo inspect_converted_weights(const std::string& path, std::int64_t layer);
 /// Reads all data of a layer and compares checksums. Throws CheckpointError naming file and tensor.
-void verify_converted(const std::string& folder, std::int64_t layer);
+void verify_converted(const std::string& path, std::int64_t layer);
 
 }  // namespace moekit

@@ -76,6 +76,7 @@ struct BlockTensors {
   std::vector<ExpertTensors> experts;  // num_experts of them
   std::vector<ExpertTensors> shared;   // count of them
   MatrixRef shared_gate;               // [1, hidden] for SharedGate::kSigmoid
+  std::vector<std::string> notes;      // what the source says of its weights: lines of MoeLayer::explain()
 };
 
 /// Checks every tensor of a block against its config. Throws CheckpointError naming the tensor, its shape and the

@@ -38,6 +38,9 @@ struct QuantTensors {
 /// count rows of the stack, and `tensor` is that of the codes.
 MatrixRef quantised_matrix(std::shared_ptr<const QuantTensors> tensors, std::int64_t index = 0);
 
+/// Bytes that a matrix takes where it lies: its share of the elements, or of the codes, scales and what else it has.
+double stored_bytes(const MatrixRef& matrix);
+
 /// Checks dtypes and shapes of all tensors against format, rows and cols. Throws CheckpointError naming the tensor, what
 /// was seen and what is expected.
 void validate(const QuantTensors& tensors);

@@ -6,6 +6,7 @@
 
 #include "bindings.h"
 #include "gil.h"
+#include "moekit/convert.h"
 #include "moekit/model.h"
 
 namespace moekit::python {
@@ -30,41 +31,93 @@ py::dict tensors_of(const std::string& path) {
   return out;
 }
 
-/// Bytes of the matrices of one routed expert, and of all of them with the shared ones, as they lie in the file.
-py::dict block_bytes(const std::string& path, std::int64_t layer) {
-  const LoadedBlock block = load_block(path, layer);
-  const auto bytes = [](const ExpertTensors& expert) {
-    std::size_t sum = 0;
-    for (const MatrixRef* part :
-         {&expert.gate, &expert.up, &expert.down, &expert.gate_bias, &expert.up_bias, &expert.down_bias})
-      if (*part) sum += static_cast<std::size_t>(part->rows * part->cols) * dtype_size(part->tensor.dtype);
-    return sum;
-  };
-  std::size_t routed = 0, shared = 0;
-  for (const ExpertTensors& expert : block.tensors.experts) routed += bytes(expert);
-  for (const ExpertTensors& expert : block.tensors.shared) shared += bytes(expert);
+/// WeightsInfo as a dict.
+py::dict to_dict(const WeightsInfo& info) {
   py::dict out;
-  out["expert"] = block.tensors.experts.empty() ? 0 : bytes(block.tensors.experts.front());
-  out["routed"] = routed;
-  out["shared"] = shared;
-  const TensorRef& down = block.tensors.experts.front().down.tensor;
-  out["dtype"] = std::string(dtype_name(down.dtype));
+  out["dtype"] = info.dtype;
+  out["expert"] = info.expert_bytes;
+  out["routed"] = info.routed_bytes;
+  out["shared"] = info.shared_bytes;
+  out["bits_per_weight"] = info.bits_per_weight;
+  py::list parts;
+  for (const WeightsInfo::Part& part : info.parts) {
+    py::dict item;
+    item["name"] = part.name;
+    item["format"] = part.format;
+    item["bits_per_weight"] = part.bits_per_weight;
+    parts.append(item);
+  }
+  out["parts"] = parts;
+  out["notes"] = info.notes;
   return out;
+}
+
+/// How the weights of each layer's experts lie in the file.
+py::list weights_of(const std::string& path, const std::vector<std::int64_t>& layers) {
+  py::list out;
+  if (is_converted(path)) {
+    for (const std::int64_t layer : layers) out.append(to_dict(inspect_converted_weights(path, layer)));
+    return out;
+  }
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  for (const std::int64_t layer : layers) out.append(to_dict(inspect_weights(load_block(checkpoint, layer))));
+  return out;
+}
+
+/// The conversion, after which the GIL is taken back for `progress` at each layer.
+py::dict convert(const std::string& path, const std::string& out, const std::string& dtype, bool force,
+                 bool nonfinite_scales, const py::object& progress) {
+  ConvertOptions options;
+  options.dtype = dtype;
+  options.force = force;
+  options.nonfinite_scales = nonfinite_scales;
+  // Also where a signal is seen: Ctrl-C ends the conversion after the layer, and what was written is removed.
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(done, total);
+  };
+  ConvertedModel model;
+  {
+    const py::gil_scoped_release released;
+    model = convert_model(path, out, options);
+  }
+  py::list layers;
+  for (const ConvertedLayer& layer : model.layers) {
+    py::dict entry;
+    entry["layer"] = layer.layer;
+    entry["file"] = layer.file;
+    entry["bytes"] = layer.bytes;
+    entry["checksum"] = layer.checksum;
+    entry["format"] = layer.format;
+    layers.append(entry);
+  }
+  py::dict result;
+  result["family"] = model.family;
+  result["num_layers"] = model.num_layers;
+  result["layers"] = layers;
+  return result;
 }
 
 }  // namespace
 
 void bind_checkpoint(py::module_& module) {
   module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
-                              const std::string& device, const std::string& backend) {
-    const LayerOptions options{dtype, parse_device(device), backend};
+                              const std::string& device, const std::string& backend, bool nonfinite_scales, bool map_files) {
+    const LayerOptions options{dtype, parse_device(device), backend, nonfinite_scales, map_files};
     const ReleaseGil released;
     return std::make_shared<MoeLayer>(load_layer(path, layer, options));
+  });
+  module.def("convert_model", &convert);
+  module.def("is_converted", &is_converted);
+  module.def("verify_converted", [](const std::string& path, std::int64_t layer) {
+    const ReleaseGil released;
+    verify_converted(path, layer);
   });
   module.def("inspect_model", &inspect);
   module.def("block_config",
              [](const std::string& path, std::int64_t layer) { return config_to_dict(block_config(path, layer)); });
-  module.def("block_bytes", &block_bytes);
+  module.def("weights_of", &weights_of);
   module.def("tensors", &tensors_of);
   module.def("model_families", [] {
     py::list names;

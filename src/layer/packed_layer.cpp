@@ -49,6 +49,19 @@ std::int64_t read_integer(const SealedFile& file, const char* key) {
   return value;
 }
 
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1)
+    lines.push_back(printable(text.substr(at, end - at)));
+  return lines;
+}
+
 const Backend* find_layout(const std::string& layout, std::string* known) {
   std::size_t count = 0;
   const Backend* const* list = backends(&count);
@@ -90,6 +103,7 @@ WrittenLayer write_packed_layer(const LockedFolder& folder, const LayerName& nam
                                                  {"written_by", "moekit " + std::string(version())},
                                                  {"family", name.family},
                                                  {"layer", std::to_string(name.layer)},
+                                                 {"notes", joined(tensors.notes)},
                                                  {"config", to_json(packed.config())},
                                                  {"formats", to_json(packed.formats())}});
   const std::string index = std::to_string(name.layer);
@@ -115,6 +129,7 @@ PackedLayer open_packed_layer(const std::string& path) {
   layer.name = {file.metadata("family"), read_integer(file, "layer")};
   layer.config = config_from_json(file.metadata("config"), path);
   layer.formats = formats_from_json(file.metadata("formats"), path);
+  layer.dense.notes = split(file.metadata("notes"));
   for (const RouterPart& part : kRouterParts)
     if (const SafetensorsEntry* entry = file.find(part.name)) layer.dense.router.*part.tensor = file.tensor(*entry);
   validate(layer.config.router, layer.dense.router, layer.config.expert.input);

@@ -108,9 +108,9 @@ class Target {
   bool committed_ = false;
 };
 
-ConvertedLayer convert_layer(const std::string& path, const std::string& family, std::int64_t layer,
+ConvertedLayer convert_layer(const Checkpoint& checkpoint, const std::string& family, std::int64_t layer,
                              const LayerOptions& options, const Target& target) {
-  const LoadedBlock block = load_block(path, layer);
+  const LoadedBlock block = load_block(checkpoint, layer);
   const BlockFormats formats = choose_formats(block.config, block.tensors, options);
   const Backend& backend = choose_backend(block.config, formats, options, nullptr);
   const std::unique_ptr<PackedBlock> packed = backend.pack(block.config, block.tensors, formats, options.device);
@@ -127,11 +127,12 @@ ConvertedModel convert_model(const std::string& path, const std::string& out, co
   LayerOptions layer_options;
   layer_options.dtype = options.dtype;
   layer_options.nonfinite_scales = options.nonfinite_scales;
+  const Checkpoint checkpoint = Checkpoint::open(path);
   Target target(path, out, options.force);
   ConvertedModel model = {info.family, info.num_layers, {}};
   const auto total = static_cast<std::int64_t>(info.moe_layers.size());
   for (const std::int64_t layer : info.moe_layers) {
-    model.layers.push_back(convert_layer(path, info.family, layer, layer_options, target));
+    model.layers.push_back(convert_layer(checkpoint, info.family, layer, layer_options, target));
     if (options.progress) options.progress(static_cast<std::int64_t>(model.layers.size()), total);
   }
   target.commit(model);

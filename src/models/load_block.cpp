@@ -9,6 +9,7 @@
 #include "models/converted.h"
 #include "models/expert_tensors.h"
 #include "models/family.h"
+#include "models/quantisation.h"
 #include "moekit/model.h"
 
 namespace moekit {
@@ -104,19 +105,27 @@ BlockConfig block_config(const std::string& path, std::int64_t layer) {
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
   if (is_converted(path)) return load_converted(path, layer);
   Model model = read_model(path);
+  read_layer(model, layer);  // what config.json does not allow is told before files are opened
+  return load_block(Checkpoint::open(path), layer);
+}
+
+LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer) {
+  Model model = read_model(checkpoint.folder());
   const Family& family = *model.family;
   LoadedBlock loaded;
   loaded.config = read_layer(model, layer);
-  const Checkpoint checkpoint = Checkpoint::open(path);
   Accounting tensors(checkpoint, family, layer);
   loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
-  loaded.tensors.experts = take_experts(family, loaded.config, tensors);
-  loaded.tensors.shared = take_shared(family, loaded.config, tensors);
+  const Quantisation quantisation = read_quantisation(model.config);
+  loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
+  loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
     loaded.tensors.shared_gate =
         matrix_of(tensors.take(family.shared_gate_weight, {1, loaded.config.expert.input}, "1, hidden size"));
   tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
   validate(loaded.config, loaded.tensors);
+  loaded.tensors.notes = quantisation.notes;
+  for (const std::string& what : tensors.unused()) loaded.tensors.notes.push_back("not used: " + what);
   return loaded;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -64,7 +65,9 @@ TEST(ConvertProcess, KilledAtAnyMoment) {
   test::tiny_deepseek_v3().write(source);
   const std::string out = parent.path("out");
   ConvertOptions options;
+  const auto begin = std::chrono::steady_clock::now();
   convert_model(source.path(), out, options);
+  const std::chrono::duration<double, std::micro> one = std::chrono::steady_clock::now() - begin;
   int old_ones = 0, new_ones = 0;
   for (long i = 0; i < kills; ++i) {
     const std::string before = converted_model(out).layers[0].format;
@@ -77,8 +80,8 @@ TEST(ConvertProcess, KilledAtAnyMoment) {
       convert_model(source.path(), out, again);
       ::_exit(0);
     }
-    // A conversion of this size takes a few milliseconds; the moments spread over them.
-    ::usleep(static_cast<useconds_t>(i * 7919 % 6000));
+    // Moments spread over what a conversion takes, and somewhat beyond.
+    ::usleep(static_cast<useconds_t>(static_cast<double>(i * 389 % 997) / 997.0 * 1.5 * one.count()));
     ::kill(child, SIGKILL);
     int status = 0;
     ::waitpid(child, &status, 0);
@@ -179,6 +182,63 @@ TEST(ConvertProcess, PagesAreSharedBetweenProcesses) {
     return pss < rss * 6 / 10 ? 0 : 2;
   });
   EXPECT_EQ(code, 0);
+}
+
+// Memory beyond what the process has at most while the body runs.
+template <class Body>
+std::int64_t peak_of(Body&& body) {
+  std::ofstream("/proc/self/clear_refs") << 5;  // the peak so far is forgotten
+  const std::int64_t before = status_bytes("VmRSS");
+  body();
+  return status_bytes("VmHWM") - before;
+}
+
+// One packed layer (and 15 %), one expert of the source, and what a process takes by itself.
+TEST(ConvertProcess, MemoryOfLoadingAndConverting) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "not tested: peak memory (sanitizers have memory of their own)";
+#endif
+  constexpr std::int64_t kExperts = 32, kHidden = 1024, kInner = 512, kSlack = 6 << 20;
+  const TempFolder source, parent;
+  {
+    test::TinyModel model = test::tiny_qwen3_moe();
+    model.config["hidden_size"] = kHidden;
+    model.config["moe_intermediate_size"] = kInner;
+    model.config["num_experts"] = kExperts;
+    model.tensors.clear();
+    model.add("model.layers.1.mlp.gate.weight", {kExperts, kHidden}, "BF16");
+    for (int e = 0; e < kExperts; ++e) {
+      const std::string expert = "model.layers.1.mlp.experts." + std::to_string(e);
+      model.add(expert + ".gate_proj.weight", {kInner, kHidden}, "BF16");
+      model.add(expert + ".up_proj.weight", {kInner, kHidden}, "BF16");
+      model.add(expert + ".down_proj.weight", {kHidden, kInner}, "BF16");
+    }
+    model.write(source);
+  }
+  constexpr std::int64_t kExpertBytes = 3 * kHidden * kInner * 2;
+  for (const char* dtype : {"auto", "int8", "int4", "mxfp4"}) {
+    const int code = in_child([&] {
+      set_num_threads(2);
+      std::int64_t packed = 0;
+      const std::int64_t loading = peak_of([&] {
+        LayerOptions options;
+        options.dtype = dtype;
+        packed = static_cast<std::int64_t>(load_layer(source.path(), 1, options).packed_bytes());
+      });
+      const std::int64_t converting = peak_of([&] {
+        ConvertOptions options;
+        options.dtype = dtype;
+        convert_model(source.path(), parent.path(dtype), options);
+      });
+      std::printf("%s: packed %.1f MB, peak of loading %.1f MB, of converting %.1f MB, an expert %.1f MB\n", dtype,
+                  static_cast<double>(packed) * 1e-6, static_cast<double>(loading) * 1e-6,
+                  static_cast<double>(converting) * 1e-6, static_cast<double>(kExpertBytes) * 1e-6);
+      std::fflush(stdout);
+      const std::int64_t limit = packed + packed * 15 / 100 + kExpertBytes + kSlack;
+      return loading <= limit && converting <= limit ? 0 : 1;
+    });
+    EXPECT_EQ(code, 0) << dtype;
+  }
 }
 
 TEST(ConvertProcess, LoadingReadsNoWeights) {

@@ -62,7 +62,13 @@ ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& format
   const std::int64_t inner = linear ? config.input : config.intermediate;
   const std::int64_t made = linear || gated ? inner : round_up(inner, kPanelColumns);
   group.down = projection(down, down, ceil_div(config.output, kPanelColumns), inner, made, elements);
+  set_exact(group, choice.exact);
   return group;
+}
+
+void set_exact(ExpertGroup& group, bool exact) {
+  for (Projection* p : {&group.up, &group.down})
+    for (TileFormat& format : p->half) format.exact = exact;
 }
 
 ExpertSizes expert_sizes(const ExpertGroup& group) {

@@ -12,6 +12,7 @@ struct StreamChoice {
 };
 struct GroupChoice {
   StreamChoice gate, up, down;
+  bool exact = false;  // as in TileFormat, known once all is packed
 };
 
 /// Elements of the steps that kernels read of plain and of quantised projections.
@@ -32,6 +33,7 @@ ExpertSizes expert_sizes(const ExpertGroup& group);
 /// A group without its memory. Throws std::invalid_argument for sizes beyond 64 bits.
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,
                          const StepElements& elements);
+void set_exact(ExpertGroup& group, bool exact);
 /// Points `count` experts into the group's memory, which has been set.
 void place_experts(ExpertGroup& group, std::int64_t count);
 

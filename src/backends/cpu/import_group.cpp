@@ -11,6 +11,7 @@ namespace moekit::cpu {
 namespace {
 
 using Shape = std::vector<std::int64_t>;
+constexpr std::int64_t kFlags = 7;
 
 std::string text(const Shape& shape) {
   std::string list;
@@ -44,10 +45,10 @@ std::size_t bytes_of(const PackedPart& each) {
 
 GroupChoice read_choice(const PackedPart& streams) {
   const auto* flags = reinterpret_cast<const std::uint8_t*>(streams.data.get());
-  for (int i = 0; i < 6; ++i)
+  for (int i = 0; i < kFlags; ++i)
     if (flags[i] > 1) fail(streams.name, "holds " + std::to_string(flags[i]) + ", expected 0 or 1");
   const auto choice = [&](int i) { return StreamChoice{flags[2 * i] == 1, flags[2 * i + 1] == 1}; };
-  return {choice(0), choice(1), choice(2)};
+  return {choice(0), choice(1), choice(2), flags[6] == 1};
 }
 
 // A copy of its own: kernels take the groups for indices, and a file may change after it was checked.
@@ -89,12 +90,13 @@ void export_group(const ExpertGroup& group, const std::string& prefix, PackedPar
     flags->push_back(static_cast<std::byte>(half->uniform));
     flags->push_back(static_cast<std::byte>(half->by_column));
   }
-  add("streams", DType::kUInt8, {3, 2}, {flags, flags->data()});
+  flags->push_back(static_cast<std::byte>(group.down.half[0].exact));
+  add("streams", DType::kUInt8, {kFlags}, {flags, flags->data()});
 }
 
 ExpertGroup import_group(const ExpertConfig& config, std::int64_t count, const ExpertFormats& formats,
                          const StepElements& elements, const std::string& prefix, const PackedParts& parts) {
-  const GroupChoice choice = read_choice(part(parts, prefix + "streams", DType::kUInt8, {3, 2}));
+  const GroupChoice choice = read_choice(part(parts, prefix + "streams", DType::kUInt8, {kFlags}));
   ExpertGroup group = group_layout(config, formats, choice, elements);
   const ExpertSizes sizes = expert_sizes(group);
   const PackedPart& panels = part(parts, prefix + "panels", DType::kUInt8, {count, sizes.bytes});

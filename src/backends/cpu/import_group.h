@@ -13,7 +13,7 @@ namespace moekit::cpu {
 inline constexpr std::string_view kPanelLayout = "cpu panels 1";
 
 /// The parts of a group: `prefix` + "panels" uint8 [E, bytes], "biases" float32 [E, n], "columns" uint16 [E, 3, n],
-/// "streams" uint8 [3, 2]: uniform and by_column of gate, up and down.
+/// "streams" uint8 [7]: uniform and by_column of gate, up and down, and exact.
 void export_group(const ExpertGroup& group, const std::string& prefix, PackedParts& out);
 
 /// The group over the memory of the parts; what holds indices is checked and copied. Throws CheckpointError for a part

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The experts of a group: one at a time, experts in parallel.
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -9,6 +11,7 @@
 #include "backends/cpu/pack_tiles.h"
 #include "core/thread_pool.h"
 #include "moekit/error.h"
+#include "moekit/quantised.h"
 
 namespace moekit::cpu {
 namespace {
@@ -41,30 +44,71 @@ void store_columns(const QuantRows& rows, std::uint16_t* out) {
   for (std::int64_t k = 0; k < rows.cols; ++k) out[k] = static_cast<std::uint16_t>(rows.group_of(k));
 }
 
+// Whether E4M3 codes must be read one way for all: NaN codes have float32 bits that are a number's, and the scale is
+// multiplied by 2^120 where the codes' bits are used as they are.
+bool needs_exact(const QuantRows& rows) {
+  if (rows.format.code != Code::kE4M3) return false;
+  unsigned nans = 0;  // all of them, so that the loop is one of vectors
+  for (const std::uint8_t code : rows.codes) nans |= (code & 0x7f) == 0x7f ? 1u : 0u;
+  const auto is_large = [](float scale) { return !(std::fabs(scale) < 64.0f); };
+  return nans != 0 || std::any_of(rows.scales.begin(), rows.scales.end(), is_large);
+}
+
+// Rows that are read and packed at once: whole panels, whole blocks of FP8 scales, and few enough that they are still
+// in the second-level cache when they are packed.
+constexpr std::int64_t kSliceRows = 128;
+
+// Whether rows of the matrix lie together in the file. `format`: what it becomes, whose scales may span rows.
+bool has_slices(const MatrixRef& matrix, const WeightFormat& format) {
+  if (kSliceRows % format.scale_rows != 0) return false;
+  if (matrix.quant == nullptr) return matrix.col_stride == 1;
+  return matrix.quant->packing != Packing::kGptq && matrix.quant->packing != Packing::kAwq;
+}
+
 struct Packer {
-  const ExpertGroup& group;
   bool nonfinite_scales;
+  std::atomic<bool>& exact;
   PackScratch scratch;
+
+  // Calls body(slice, its first row, whether it is the last).
+  template <class Body>
+  void for_slices(const MatrixRef& matrix, const WeightFormat& format, Body&& body) {
+    const std::int64_t step = has_slices(matrix, format) ? kSliceRows : matrix.rows;
+    for (std::int64_t first = 0; first < matrix.rows; first += step) {
+      scratch.read.first_row = first;
+      body(row_slice(matrix, first, std::min(step, matrix.rows - first)), first, first + step >= matrix.rows);
+    }
+  }
 
   // Tile `half` of every panel from rows 16 i, or (half -1) both tiles from rows 32 i.
   void quantised(const MatrixRef& matrix, const Projection& p, int half, std::byte* panels, std::uint16_t* columns) {
     const TileFormat& format = p.half[std::max(half, 0)];
-    const QuantRows& rows = read_quantised(matrix, format.weight, nonfinite_scales, scratch.read);
-    if (columns != nullptr && format.by_column) store_columns(rows, columns);
     const std::int64_t tiles = half < 0 ? 2 * p.panels : p.panels;
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
-      pack_stream(rows, tile * kTileColumns, format, scratch.plane,
-                  panels + panel * p.panel_bytes + side * p.half[0].bytes());
-    }
+    for_slices(matrix, format.weight, [&](const MatrixRef& slice, std::int64_t first, bool last) {
+      const QuantRows& rows = read_quantised(slice, format.weight, nonfinite_scales, scratch.read);
+      if (columns != nullptr && format.by_column) store_columns(rows, columns);
+      if (!exact.load(std::memory_order_relaxed) && needs_exact(rows)) exact.store(true, std::memory_order_relaxed);
+      const std::int64_t end = last ? tiles : (first + slice.rows) / kTileColumns;
+      for (std::int64_t tile = first / kTileColumns; tile < end; ++tile) {
+        const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
+        pack_stream(rows, tile * kTileColumns - first, format, scratch.plane,
+                    panels + panel * p.panel_bytes + side * p.half[0].bytes());
+      }
+    });
   }
   void whole(const MatrixRef& matrix, const Projection& p, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, -1, panels, columns);
-    pack_plain(read_plain(matrix, scratch.read), p.weight, p.steps, scratch, panels);
+    for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
+      pack_plain(read_plain(slice, scratch.read), p.weight, p.steps, scratch,
+                 panels + first / kPanelColumns * p.panel_bytes);
+    });
   }
   void half(const MatrixRef& matrix, const Projection& p, int side, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, side, panels, columns);
-    pack_half(read_plain(matrix, scratch.read), side, p.weight, p.steps, scratch, panels);
+    for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
+      pack_half(read_plain(slice, scratch.read), side, p.weight, p.steps, scratch,
+                panels + first / kTileColumns * p.panel_bytes);
+    });
   }
 };
 
@@ -86,6 +130,7 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
   group.columns = PanelStorage(bytes(3 * sizes.columns * 2, "column groups"));
   place_experts(group, count);
 
+  std::atomic<bool> exact{false};
   const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
   parallel_for(num_threads(), count, 1, [&](std::int64_t e, std::int64_t) {
     const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
@@ -95,7 +140,7 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
     const auto columns_of = [&](std::int64_t part) {
       return columns == nullptr ? nullptr : columns + (e * 3 + part) * sizes.columns;
     };
-    Packer packer{group, nonfinite_scales, {}};
+    Packer packer{nonfinite_scales, exact, {}};
     if (gated) {
       packer.half(source.gate, group.up, 0, up, columns_of(0));
       packer.half(source.up, group.up, 1, up, columns_of(1));
@@ -112,6 +157,7 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
     if (config.down_bias)
       pack_bias(source.down_bias, kTileColumns, 0, packer.scratch, bias + group.up.panels * kPanelColumns);
   });
+  set_exact(group, exact);
   return group;
 }
 

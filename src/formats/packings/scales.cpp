@@ -25,10 +25,11 @@ void read_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch
   const auto size = static_cast<std::int64_t>(dtype_size(dtype));
   const std::int64_t groups = out.groups(), share = tensors.format.scale_rows;
   const std::int64_t grid_rows = (tensors.rows + share - 1) / share;
-  const std::int64_t first = rows.index * grid_rows + rows.first / share, last = rows.last() / share - rows.first / share;
-  const std::byte* data = tensors.scales.storage->read(
-      tensors.scales.offset + static_cast<std::size_t>(first * groups * size),
-      static_cast<std::size_t>((last + 1) * groups * size), scratch.scale_bytes);
+  const std::int64_t first = rows.index * grid_rows + rows.first / share,
+                     last = rows.last() / share - rows.first / share;
+  const std::byte* data =
+      tensors.scales.storage->read(tensors.scales.offset + static_cast<std::size_t>(first * groups * size),
+                                   static_cast<std::size_t>((last + 1) * groups * size), scratch.scale_bytes);
   for (std::int64_t i = 0; i < rows.count; ++i) {
     const std::int64_t grid_row = (rows.first + i * rows.step) / share - rows.first / share;
     load_as_float(data, dtype, grid_row * groups, 1, groups, out.scales.data() + i * groups);
@@ -60,7 +61,7 @@ void read_column_groups(const QuantTensors& tensors, ReadScratch&, QuantRows& ou
       throw CheckpointError("[g_idx] " + tensors.column_groups.name + ": column " + std::to_string(k) +
                             " is of group " + std::to_string(g) + ", expected 0 .. " +
                             std::to_string(out.groups() - 1));
-    in_order = in_order && g == k / out.format.group;
+    in_order = in_order && g == (out.format.group == 0 ? 0 : k / out.format.group);
   }
   if (!in_order) out.column_groups.assign(groups.begin(), groups.end());
 }
