@@ -81,6 +81,22 @@ need_python() {
   touch "$stamp"
 }
 
+# A CUDA compiler: the machine's own, or NVIDIA's wheels in a folder beside the environment's packages, as torch brings
+# other releases of some of them. CMake looks there too (cmake/moekit_cuda.cmake).
+need_nvcc() {
+  local stamp folder="$venv/nvcc" nvcc
+  for nvcc in nvcc "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc"; do
+    if command -v "$nvcc" >/dev/null; then return; fi
+  done
+  need_python scripts/requirements-build.txt
+  stamp="$folder/stamp.$(sha256sum scripts/requirements-nvcc.txt | cut -c 1-16)"
+  [ ! -e "$stamp" ] || return 0
+  say "nvcc from Python wheels"
+  rm -rf "$folder"
+  "$venv/bin/python" -m pip install --quiet --retries 5 --no-deps --target "$folder" -r scripts/requirements-nvcc.txt </dev/null
+  touch "$stamp"
+}
+
 # Builds the Python package (incrementally, in build/python) and installs it as a user's pip would.
 need_moekit() {
   say "moekit's Python package"

@@ -3,16 +3,19 @@
 # All tests. Sets up all it needs on a fresh Debian 12 machine (root or sudo).
 #   bash scripts/test.sh          everything: 20 to 40 minutes on 2 cores without a warm cache
 #   bash scripts/test.sh quick    release build, ctest and pytest only
-#   bash scripts/test.sh PART...  some of: release python asan tsan arm
+#   bash scripts/test.sh PART...  some of: release python cuda asan tsan arm
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 parts=("$@")
 case "${1:-all}" in
-  all) parts=(release python asan tsan arm) ;;
+  all) parts=(release python cuda asan tsan arm) ;;
   quick) parts=(release python) ;;
 esac
 for part in "${parts[@]}"; do
-  case "$part" in release | python | asan | tsan | arm) ;; *) fail "unknown part '$part': release python asan tsan arm" ;; esac
+  case "$part" in
+    release | python | cuda | asan | tsan | arm) ;;
+    *) fail "unknown part '$part': release python cuda asan tsan arm" ;;
+  esac
 done
 wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 
@@ -52,7 +55,10 @@ build_and_ctest() {
 }
 prefix=()
 
-run_release() { build_and_ctest release --parallel "$(nproc)"; }
+run_release() { build_and_ctest release --label-exclude '^cuda$' --parallel "$(nproc)"; }
+
+# Without a device: kernels on the host, the library over a driver of our own, what nvcc made.
+run_cuda() { build_and_ctest release --label-regex '^cuda$' --parallel "$(nproc)"; }
 
 run_python() {
   need_moekit
@@ -80,12 +86,14 @@ if wanted arm; then packages+=(g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-
 need_packages "${packages[@]}"
 (need_packages ccache) || echo "no ccache: every build starts from nothing"
 if wanted python; then need_python scripts/requirements-test.txt; fi
+if wanted cuda; then (need_nvcc) || echo "not tested: the CUDA kernels as nvcc compiles them (no nvcc could be had)"; fi
 
 if wanted release; then part "Release build, C++ tests, house checks, installed tree" run_release; fi
 if wanted python; then
   part "Python package and its tests" run_python
   if compgen -G 'examples/*.ipynb' >/dev/null; then part "Notebooks" run_notebooks; fi
 fi
+if wanted cuda; then part "CUDA backend without a device" run_cuda; fi
 if wanted asan; then part "C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer" run_asan; fi
 if wanted tsan; then part "C++ tests under ThreadSanitizer" run_tsan; fi
 if wanted arm; then part "C++ tests for Arm64 under qemu (NEON kernels)" run_arm; fi

@@ -96,10 +96,13 @@ struct LayerOptions {
   /// MOEKIT_MAP_FILES=0, or false here, reads them into memory instead. A mapped file that is cut short while a layer
   /// uses it ends the process with SIGBUS, as mappings do; one that is replaced or deleted does no harm.
   bool map_files = true;
+  /// With int8 experts: their inputs are quantised too, row by row with scale max |x| / 127 (A8W8). Faster where the
+  /// device multiplies int8, and less accurate; backends that do not decline.
+  bool int8_activations = false;
 };
 
-/// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype, quantised ones come
-/// back as float32; biases [1, n] of float32.
+/// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype; quantised ones come
+/// back dequantised into float32, or as their codes, one a byte, into uint8; biases [1, n] of float32.
 struct ExpertViews {
   MutableMatrixView gate = {}, up = {}, down = {};
   MutableMatrixView gate_bias = {}, up_bias = {}, down_bias = {};
@@ -122,6 +125,7 @@ class MoeLayer {
   MoeLayer& operator=(MoeLayer&&) noexcept;
 
   const BlockConfig& config() const noexcept;
+  const Device& device() const noexcept;
   /// Name of the backend that runs the layer.
   std::string_view backend() const noexcept;
   /// Name of the packed weight format; several, separated by ", ", where projections differ.
@@ -131,12 +135,18 @@ class MoeLayer {
 
   /// x [T, input] and y [T, output], both float32 or both bfloat16, unit column stride. bfloat16 weights compute with
   /// x rounded to bfloat16 and accumulate in float32. When `routing` is given it receives the ids and weights used.
-  /// `stream` is a stream of the layer's device; null runs synchronously.
+  /// All pointers are memory of the layer's device (see forward_host). `stream` is a stream of that device; null runs
+  /// synchronously.
   /// Throws std::invalid_argument for wrong shapes, dtypes or inputs; the layer stays usable.
   void forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
                const RoutingView* routing = nullptr, Stream* stream = nullptr) const;
 
-  /// Writes the weights of routed (or shared) expert `expert` as plain matrices: the bits that were packed.
+  /// forward() with all pointers in host memory, whatever the layer's device: x is copied there and the results back,
+  /// and the call returns when they have arrived. On the CPU it is forward() itself.
+  void forward_host(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
+                    const RoutingView* routing = nullptr) const;
+
+  /// Writes the weights of routed (or shared) expert `expert` as matrices: the bits that were packed.
   /// Throws std::invalid_argument for an index, shape or dtype that does not fit and for a part that the form lacks,
   /// UnsupportedError when the backend cannot give them back.
   void unpack(std::int64_t expert, const ExpertViews& out, bool shared = false) const;

@@ -19,7 +19,7 @@ struct ModelInfo {
   std::vector<std::int64_t> moe_layers;  // indices of those with experts
 };
 
-/// Reads config.json of a checkpoint folder. Throws CheckpointError for a family that is not known (listing those that
+/// Reads config.json of a checkpoint folder, or the key-value pairs of a GGUF file. Throws CheckpointError for a family that is not known (listing those that
 /// are) and for a field that changes the routing and is not understood.
 ModelInfo inspect_model(const std::string& path);
 

@@ -31,8 +31,8 @@ class MoE {
   std::int64_t input_dim() const noexcept { return layer_.config().expert.input; }
   std::int64_t output_dim() const noexcept { return layer_.config().expert.output; }
 
-  /// x [T, input_dim] to y [T, output_dim]; see MoeLayer::forward.
-  void forward(const MatrixView& x, const MutableMatrixView& y) const { layer_.forward(x, y); }
+  /// x [T, input_dim] to y [T, output_dim], both in host memory; see MoeLayer::forward_host.
+  void forward(const MatrixView& x, const MutableMatrixView& y) const { layer_.forward_host(x, y); }
   const MoeLayer& layer() const noexcept { return layer_; }
 
  private:

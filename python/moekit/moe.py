@@ -9,11 +9,14 @@ import numpy as np
 from . import _core
 
 
+_QUANTISED = ("int8", "int4", "fp8", "mxfp4")
+
+
 def _numpy_dtype(name: str) -> np.dtype:
-    if name == "float32":
+    if name == "float32" or name in _QUANTISED:
         return np.dtype(np.float32)
     if name != "bfloat16":
-        raise ValueError(f"[MoE] dtype is {name!r}, expected 'float32' or 'bfloat16'")
+        raise ValueError(f"[MoE] dtype is {name!r}, expected 'float32', 'bfloat16', {', '.join(map(repr, _QUANTISED))}")
     try:
         import ml_dtypes
     except ImportError as error:
@@ -24,20 +27,25 @@ def _numpy_dtype(name: str) -> np.dtype:
 class MoE:
     """y = sum_e softmax(x Wg^T + bg)_e (x We^T + be): every expert is a linear map, all of them are mixed.
 
-    num_experts, input_dim, output_dim: sizes >= 1. dtype: "float32" or "bfloat16". seed: of the initial parameters,
-    uniform in +-1/sqrt(input_dim) as torch.nn.Linear draws them.
+    num_experts, input_dim, output_dim: sizes >= 1. dtype: "float32" or "bfloat16"; or "int8", "int4", "fp8", "mxfp4":
+    the parameters are float32, and the kernels' copy of the expert weights is quantised. seed: of the initial
+    parameters, uniform in +-1/sqrt(input_dim) as torch.nn.Linear draws them. device: where the module computes, "cpu",
+    "cuda[:N]" or "ascend[:N]"; arrays are in host memory all the same.
 
     Parameters are named as in the PyTorch module: `experts.i.weight` [output_dim, input_dim], `experts.i.bias`
     [output_dim], `gate.weight` [num_experts, input_dim], `gate.bias` [num_experts]. They are held once as arrays and
     once packed for the kernels.
     """
 
-    def __init__(self, num_experts: int, input_dim: int, output_dim: int, *, dtype: str = "float32", seed: int = 0):
+    def __init__(self, num_experts: int, input_dim: int, output_dim: int, *, dtype: str = "float32", seed: int = 0,
+                 device: str = "cpu"):
         for name, value in (("num_experts", num_experts), ("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"[MoE] {name} is {value!r}, expected an integer >= 1")
         self.num_experts, self.input_dim, self.output_dim = int(num_experts), int(input_dim), int(output_dim)
+        self._device = device
         kind, bound = _numpy_dtype(dtype), self.input_dim**-0.5
+        self._format = dtype if dtype in _QUANTISED else "auto"
         random = np.random.default_rng(seed)
         self._install({name: random.uniform(-bound, bound, shape).astype(np.float32).astype(kind)
                        for name, shape in self._shapes().items()})
@@ -55,7 +63,8 @@ class MoE:
         experts = range(self.num_experts)
         layer = _core.make_moe(
             parameters["gate.weight"], parameters["gate.bias"], [parameters[f"experts.{i}.weight"] for i in experts],
-            [parameters[f"experts.{i}.bias"] for i in experts], self.input_dim, self.output_dim, "auto", "cpu", "auto")
+            [parameters[f"experts.{i}.bias"] for i in experts], self.input_dim, self.output_dim, self._format, self._device,
+            "auto")
         self._parameters, self._layer, self._forward = parameters, layer, layer.forward
 
     def __call__(self, x):
@@ -82,22 +91,24 @@ class MoE:
         self._install({name: _core.to_numpy(state[name], name) for name in shapes})
 
     @classmethod
-    def from_torch(cls, module) -> "MoE":
-        """A copy of a torch module with `.experts` (a sequence of Linear) and `.gate` (Linear)."""
+    def from_torch(cls, module, *, device: str = "cpu") -> "MoE":
+        """A copy of a torch module with `.experts` (a sequence of Linear) and `.gate` (Linear), on `device`."""
         experts, gate = list(module.experts), module.gate
         state = {"gate.weight": gate.weight.detach(), "gate.bias": _bias(gate)}
         for i, expert in enumerate(experts):
             state[f"experts.{i}.weight"], state[f"experts.{i}.bias"] = expert.weight.detach(), _bias(expert)
         self = cls.__new__(cls)
+        self._device = device
         self.num_experts = len(experts)
         self.output_dim, self.input_dim = (int(n) for n in experts[0].weight.shape)
+        self._format = "auto"
         self.load_state_dict(state)
         return self
 
     @property
     def dtype(self) -> str:
-        """Name of the parameters' dtype."""
-        return self._parameters["gate.weight"].dtype.name
+        """Name of the parameters' dtype, or of the format of the quantised experts."""
+        return self._parameters["gate.weight"].dtype.name if self._format == "auto" else self._format
 
     def explain(self) -> str:
         """What was chosen for this module, and why better candidates declined."""
@@ -108,7 +119,7 @@ class MoE:
                 f"dtype={self.dtype!r}, backend={self._layer.backend!r})")
 
     def __reduce__(self):
-        return _restore, (self.num_experts, self.input_dim, self.output_dim, self.state_dict())
+        return _restore, (self.num_experts, self.input_dim, self.output_dim, self.state_dict(), self._format, self._device)
 
 
 def _bias(linear):
@@ -116,8 +127,10 @@ def _bias(linear):
     return linear.weight.new_zeros(linear.weight.shape[0]) if linear.bias is None else linear.bias.detach()
 
 
-def _restore(num_experts: int, input_dim: int, output_dim: int, state: dict[str, Any]) -> MoE:
+def _restore(num_experts: int, input_dim: int, output_dim: int, state: dict[str, Any], form: str = "auto",
+             device: str = "cpu") -> MoE:
     moe = MoE.__new__(MoE)
+    moe._format, moe._device = form, device
     moe.num_experts, moe.input_dim, moe.output_dim = num_experts, input_dim, output_dim
     moe.load_state_dict(state)
     return moe

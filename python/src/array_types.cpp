@@ -139,8 +139,9 @@ py::object new_numpy(DType dtype, const std::int64_t* shape, int ndim, void** da
   return py::reinterpret_steal<py::object>(array);
 }
 
-py::object new_exchange(const dl::Exchange& exchange, DType dtype, const std::int64_t* shape, int ndim, void** data) {
-  dl::Tensor prototype{nullptr, {dl::kCpu, 0}, ndim, dtype_to_dlpack(dtype), const_cast<std::int64_t*>(shape), nullptr,
+py::object new_exchange(const dl::Exchange& exchange, DType dtype, const std::int64_t* shape, int ndim, void** data,
+                        dl::Device device) {
+  dl::Tensor prototype{nullptr, device, ndim, dtype_to_dlpack(dtype), const_cast<std::int64_t*>(shape), nullptr,
                        0};
   dl::ManagedVersioned* managed = nullptr;
   std::string error;

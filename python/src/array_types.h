@@ -17,7 +17,8 @@ const dl::Exchange* exchange_of(PyTypeObject* type);
 
 /// New uninitialised arrays.
 py::object new_numpy(DType dtype, const std::int64_t* shape, int ndim, void** data);
-py::object new_exchange(const dl::Exchange& exchange, DType dtype, const std::int64_t* shape, int ndim, void** data);
+py::object new_exchange(const dl::Exchange& exchange, DType dtype, const std::int64_t* shape, int ndim, void** data,
+                        dl::Device device = {dl::kCpu, 0});
 /// Host memory that offers __dlpack__: for producers that are reached only through from_dlpack.
 py::object new_host_array(DType dtype, const std::int64_t* shape, int ndim, void** data);
 

@@ -153,6 +153,8 @@ void borrow_dlpack(py::handle object, const char* name, ArrayView& out) {
 
 }  // namespace
 
+void refuse_gradients(py::handle object, const char* name) { check_gradients(object, name); }
+
 ArrayView::~ArrayView() {
   if (managed != nullptr && managed->deleter != nullptr) managed->deleter(managed);
   if (versioned != nullptr && versioned->deleter != nullptr) versioned->deleter(versioned);

@@ -49,6 +49,9 @@ struct ArrayView {
 /// Whether a torch tensor that requires grad is refused while gradients are enabled, or the caller has seen to it.
 enum class Gradients { kRefuse, kChecked };
 
+/// Throws TypeError for a torch tensor that requires grad while gradients are enabled.
+void refuse_gradients(py::handle object, const char* name);
+
 /// Fills `out` from any supported array on the CPU; `name` is the argument's name in errors.
 /// Throws TypeError (kind, dtype, gradients) or ValueError (device, strides, DLPack contents), naming what was wrong.
 void borrow(py::handle object, const char* name, ArrayView& out, Gradients gradients = Gradients::kRefuse);

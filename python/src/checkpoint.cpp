@@ -2,9 +2,11 @@
 // Layers and facts from checkpoint folders.
 #include "moekit/checkpoint.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "formats/read.h"
 #include "gil.h"
 #include "moekit/convert.h"
 #include "moekit/model.h"
@@ -21,14 +23,24 @@ py::dict inspect(const std::string& path) {
   return out;
 }
 
-/// Name -> (dtype, shape) of every tensor.
+/// Name -> (type, shape, bytes) of every tensor.
 py::dict tensors_of(const std::string& path) {
   const Checkpoint checkpoint = Checkpoint::open(path);
   py::dict out;
   for (const auto& [name, tensor] : checkpoint.tensors())
-    out[py::str(name)] = py::make_tuple(std::string(dtype_name(tensor.dtype)), tensor.shape,
-                                        dtype_size(tensor.dtype) * static_cast<std::size_t>(tensor.elements()));
+    out[py::str(name)] = py::make_tuple(std::string(tensor.type_name()), tensor.shape, tensor.bytes());
   return out;
+}
+
+/// All elements of a tensor as float32, of whatever type it is in the file.
+py::array_t<float> read_tensor(const std::string& path, const std::string& name) {
+  const TensorRef tensor = Checkpoint::open(path).tensor(name);
+  std::vector<float> values;
+  {
+    const ReleaseGil released;
+    values = read_float32(decoded(tensor));
+  }
+  return py::array_t<float>(tensor.shape, values.data());
 }
 
 /// WeightsInfo as a dict.
@@ -120,6 +132,7 @@ void bind_checkpoint(py::module_& module) {
              [](const std::string& path, std::int64_t layer) { return config_to_dict(block_config(path, layer)); });
   module.def("weights_of", &weights_of);
   module.def("tensors", &tensors_of);
+  module.def("read_tensor", &read_tensor);
   module.def("model_families", [] {
     py::list names;
     for (const std::string_view name : model_families()) names.append(std::string(name));

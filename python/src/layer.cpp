@@ -9,6 +9,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "core/float_convert.h"
+#include "device_layer.h"
 #include "gil.h"
 
 namespace moekit::python {
@@ -53,9 +54,10 @@ NewArray new_output(const MoeLayer& layer, const ArrayView& x) {
 void run(const MoeLayer& layer, const MatrixView& x, void* y, const RouteInputs& inputs, const RoutingView* routing) {
   const std::int64_t cols = layer.config().expert.output;
   const MutableMatrixView out{y, x.dtype, x.rows, cols, cols};
-  if (work_of(layer, x.rows) < kReleaseGilWork) return layer.forward(x, out, inputs, routing);
+  const bool host = layer.device().kind == DeviceKind::kCpu;
+  if (host && work_of(layer, x.rows) < kReleaseGilWork) return layer.forward(x, out, inputs, routing);
   const ReleaseGil released;
-  layer.forward(x, out, inputs, routing);
+  layer.forward_host(x, out, inputs, routing);
 }
 
 /// An array of the caller as rows x k values, converted where its dtype asks for it.
@@ -118,6 +120,8 @@ const T* SideInput<T>::convert(const void* raw, std::int64_t count, const char* 
 
 py::tuple forward_full(const MoeLayer& layer, py::handle x, bool return_routing, const py::object& token_ids,
                        const py::object& expert_ids, const py::object& weights) {
+  py::tuple on_device;
+  if (forward_on_device(layer, x, {return_routing, token_ids, expert_ids, weights}, on_device)) return on_device;
   const Input input(layer, x);
   const std::int64_t tokens = input.view.rows, k = layer.config().router.top_k;
   const SideInput<std::int64_t> tokens_in(token_ids, "token_ids", tokens, -1);
@@ -165,6 +169,8 @@ void unpack(const MoeLayer& layer, std::int64_t expert, bool shared, const py::d
 }  // namespace
 
 py::object forward(const MoeLayer& layer, py::handle x, Gradients gradients) {
+  py::tuple on_device;
+  if (layer.device().kind != DeviceKind::kCpu && forward_on_device(layer, x, {}, on_device)) return on_device[0];
   const Input input(layer, x, gradients);
   NewArray y = new_output(layer, input.array);
   run(layer, input.view, y.data(), {}, nullptr);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny quantised checkpoints of real families, and what their blocks compute in float64 NumPy on dequantised weights."""
+"""Tiny quantised checkpoints of real families, and what their blocks compute in float64 on dequantised weights."""
 from __future__ import annotations
 
 import json
@@ -53,7 +53,8 @@ SCALE = {"deepseek_v3": 2.5, "kimi_k2": 2.827, "deepseek_v4": 1.5}
 
 def config_of(family: str, sizes: Sizes) -> dict:
     inner = "intermediate_size" if family == "minimax_m2" else "moe_intermediate_size"
-    return dict(model_type=family, hidden_size=sizes.hidden, **{inner: sizes.inner}, num_hidden_layers=1, vocab_size=8, num_experts_per_tok=sizes.top_k,
+    return dict(model_type=family, hidden_size=sizes.hidden, **{inner: sizes.inner}, num_hidden_layers=1, vocab_size=8,
+                num_experts_per_tok=sizes.top_k,
                 hidden_act="silu", **{"num_experts" if family == "qwen3_moe" else
                                       "num_local_experts" if family == "minimax_m2" else "n_routed_experts":
                                       sizes.experts},
@@ -80,7 +81,8 @@ def write(folder: Path, family: str, scheme, sizes: Sizes = Sizes(), quantizatio
         block.bias = bias.numpy().copy()
 
     def expert(name: str, inner: int, how) -> dict[str, np.ndarray]:
-        shapes = dict(zip(("gate", "up", "down"), ((inner, sizes.hidden), (inner, sizes.hidden), (sizes.hidden, inner))))
+        rows = (inner, sizes.hidden)
+        shapes = {"gate": rows, "up": rows, "down": rows[::-1]}
         weights = {}
         for key, module in zip(shapes, facts["names"]):
             suffixes, weights[key] = (schemes or {}).get(key, how)(weight(rng, *shapes[key]))

@@ -12,6 +12,7 @@ from compressed_tensors.compressors import (FloatQuantizationCompressor, IntQuan
                                             MXFP4PackedCompressor, MXFP8QuantizationCompressor, NVFP4PackedCompressor,
                                             PackedQuantizationCompressor)
 from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import dequantize
 from torch.nn.functional import pad
@@ -101,6 +102,17 @@ def packed(bits: int, group: int | None, symmetric: bool = True, scale_dtype=tor
                 group_size=group)
     return _compressed(PackedQuantizationCompressor, args, (_symmetric if symmetric else _asymmetric)(bits, group),
                        scale_dtype)
+
+
+def packed_act_order(w: torch.Tensor):
+    """Groups in the order of activations, as older releases wrote them: weight_g_idx tells the group of a column."""
+    n, k = w.shape
+    order = torch.from_numpy(np.random.default_rng(k).permutation(np.arange(k) // 16).astype(np.int32))
+    scale = torch.stack([w[:, order == g].abs().amax(1) for g in range(k // 16)], 1).div(7.5).bfloat16()
+    of_columns = scale.float()[:, order.long()]
+    codes = torch.clamp(torch.round(w / of_columns), -8, 7).to(torch.int8)
+    return ({"weight_packed": pack_to_int32(codes, 4), "weight_scale": scale, "weight_g_idx": order,
+             "weight_shape": torch.tensor(w.shape)}, (codes.float() * of_columns).numpy())
 
 
 def int8_channel(symmetric: bool = True, scale_dtype=torch.bfloat16):

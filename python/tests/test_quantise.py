@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import ml_dtypes
 import numpy as np
@@ -122,6 +123,22 @@ def test_from_arrays(source):
         layer = moekit.MoeLayer.from_arrays(config, tensors, dtype=dtype)
         for name, weight in unpacked(layer, 0, {n[10:]: w.shape for n, w in tensors.items() if "experts" in n}).items():
             same_bits(weight, formula(tensors[f"experts.0.{name}"]))
+
+
+@pytest.mark.parametrize("dtype", FORMULAS)
+def test_dense_module(dtype):
+    moe = moekit.MoE(3, 67, 35, dtype=dtype, seed=1)
+    assert moe.dtype == dtype and dtype in repr(moe)
+    state = moe.state_dict()
+    assert all(value.dtype == F for value in state.values())
+    x = qc.tokens(9, 67)
+    expected = moekit.MoE(3, 67, 35)
+    expected.load_state_dict({n: FORMULAS[dtype](v) if n.startswith("experts") and v.ndim == 2 else v
+                              for n, v in state.items()})
+    assert nmse(moe(x), expected(x)) <= 1e-5
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(moe))(x), moe(x))
+    moe.load_state_dict({n: 2 * v for n, v in state.items()})
+    assert moe.dtype == dtype
 
 
 def test_quantised_again(tmp_path):

@@ -43,7 +43,8 @@ CASES = {
                               None),
     "fp8 without a config": ("qwen3_moe", qs.fp8_block(), BIG, None, "fp8", None),
     "fp8 as weight_scale": ("qwen3_moe", qs.fp8_block(suffix="weight_scale"), BIG, FP8, "fp8", None),
-    "fp8 as .scale": ("qwen3_moe", qs.fp8_block(scale_dtype=torch.float8_e8m0fnu, suffix="scale"), BIG, FP8, "fp8", None),
+    "fp8 as .scale": ("qwen3_moe", qs.fp8_block(scale_dtype=torch.float8_e8m0fnu, suffix="scale"), BIG, FP8, "fp8",
+                      None),
     "mxfp8 of transformers": ("qwen3_moe", qs.fp8_block((1, 32), torch.uint8), S(72, 40),
                               dict(FP8, weight_block_size=[1, 32], scale_fmt="ue8m0"), "mxfp8", None),
     "deepseek_v4": ("deepseek_v4", qs.deepseek_v4_fp4, S(96, 64, 5, 2, 64), dict(FP8, scale_fmt="ue8m0"),
@@ -51,17 +52,21 @@ CASES = {
     "kimi_k2": ("kimi_k2", qs.packed(4, 32), S(96, 64, 7, 2, 64), compressed("pack-quantized", **INT4),
                 "int4, bfloat16", qs.plain),
     "packed int4, zero points": ("qwen3_moe", qs.packed(4, 16, False), S(80, 48),
-                                 compressed("pack-quantized", **dict(INT4, group_size=16, symmetric=False)), "int4", None),
+                                 compressed("pack-quantized", **dict(INT4, group_size=16, symmetric=False)), "int4",
+                                 None),
     "packed int4, channels, odd": ("qwen3_moe", qs.packed(4, None, False, torch.float16), ODD,
                                    compressed("pack-quantized", **dict(INT4, strategy="channel", group_size=None)),
                                    "int4", None),
+    "packed int4, act-order": ("qwen3_moe", qs.packed_act_order, S(80, 48),
+                               compressed("pack-quantized", **dict(INT4, group_size=16, actorder="group")), "int4",
+                               None),
     "packed int8": ("qwen3_moe", qs.packed(8, 16, False, torch.float32), S(),
                     compressed("pack-quantized", **dict(INT4, num_bits=8, group_size=16)), "int8", None),
     "int8 channels": ("qwen3_moe", qs.int8_channel(), ODD,
                       compressed("int-quantized", num_bits=8, type="int", strategy="channel"), "int8", None),
     "int8 channels, zero points": ("qwen3_moe", qs.int8_channel(False), ODD,
-                                   compressed("naive-quantized", num_bits=8, type="int", strategy="channel"), "int8",
-                                   None),
+                                   compressed("naive-quantized", num_bits=8, type="int", symmetric=False,
+                                              strategy="channel"), "int8", None),
     "fp8 channels": ("qwen3_moe", qs.fp8_channel, ODD,
                      compressed("float-quantized", num_bits=8, type="float", strategy="channel"), "fp8", None),
     "fp8 tensors": ("qwen3_moe", qs.fp8_tensor, ODD,
@@ -170,11 +175,13 @@ def test_inspect_and_verify(written):
     assert f["expert_bytes"] == 3 * 96 * 64 * 4.5 / 8 and f["other_formats"] == {}
     assert f["layer_bytes"] == 7 * f["expert_bytes"] + 3 * 96 * 64 * 2
     f = facts("inspect", "nvfp4")
-    assert f["formats"][0]["format"].startswith("nvfp4, groups of 16") and f["bits_per_weight"] == pytest.approx(4.5, 1e-2)
+    assert f["formats"][0]["format"].startswith("nvfp4, groups of 16")
+    assert f["bits_per_weight"] == pytest.approx(4.5, 1e-2)
     assert any("15 activation scales (input_global_scale)" in note for note in f["notes"])
     text = subprocess.run([sys.executable, "-m", "moekit", "inspect", str(written("deepseek_v4").folder)],
                           stdout=subprocess.PIPE, text=True).stdout
-    assert "gate, up, down: mxfp4, groups of 32" in text and "shared gate, shared up, shared down: fp8, blocks of 128 x 128" in text
+    assert "gate, up, down: mxfp4, groups of 32" in text
+    assert "shared gate, shared up, shared down: fp8, blocks of 128 x 128" in text
     for case in ("gptq act-order", "fp8 odd", "deepseek_v4"):
         assert facts("verify", case)["agrees"]
 

@@ -4,6 +4,8 @@ checkpoints that transformers itself writes."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -50,7 +52,8 @@ def test_gpt_oss(tmp_path, backend):
     random = lambda *shape: torch.from_numpy(0.2 * rng.standard_normal(shape).astype(np.float32))  # noqa: E731
     tensors = {"experts.gate_up_proj_blocks": up_blocks, "experts.gate_up_proj_scales": up_scales,
                "experts.down_proj_blocks": down_blocks, "experts.down_proj_scales": down_scales,
-               "experts.gate_up_proj_bias": random(experts, 2 * inner), "experts.down_proj_bias": random(experts, hidden),
+               "experts.gate_up_proj_bias": random(experts, 2 * inner),
+               "experts.down_proj_bias": random(experts, hidden),
                "router.weight": random(experts, hidden) * 5, "router.bias": random(experts)}
     config = dict(model_type="gpt_oss", hidden_size=hidden, intermediate_size=inner, num_local_experts=experts,
                   num_experts_per_tok=k, num_hidden_layers=1, swiglu_limit=7.0,
@@ -96,7 +99,8 @@ def test_fp8_saved_by_transformers(tmp_path, monkeypatch, scale_fmt):
     quantised.save_pretrained(tmp_path / "fp8")
     assert any("scale_inv" in name for name in load_file(tmp_path / "fp8" / "model.safetensors"))
 
-    state = {name.rpartition("experts.")[2]: tensor for name, tensor in quantised.state_dict().items() if "experts" in name}
+    state = {name.rpartition("experts.")[2]: tensor for name, tensor in quantised.state_dict().items()
+             if "experts" in name}
     read = lambda name: Fp8Dequantize(None)._dequantize_one(  # noqa: E731
         state[name], state[name + "_scale_inv"], torch.float32).numpy()
     up, down = read("gate_up_proj"), read("down_proj")
@@ -203,6 +207,22 @@ def test_projections_in_different_formats(tmp_path, backend):
     assert nmse(y, qc.forward("qwen3_moe", block, x, ids, weights)) <= 1e-5
 
 
+def test_layers_in_different_formats(tmp_path):
+    blocks = [qc.write(tmp_path / str(n), "qwen3_moe", scheme, qc.Sizes(64, 96), seed=n)
+              for n, scheme in enumerate((qs.plain, qs.packed(4, 32)))]
+    tensors = {name.replace("layers.0", f"layers.{n}"): tensor for n, block in enumerate(blocks)
+               for name, tensor in load_file(block.folder / "model.safetensors").items()}
+    qc.save(tmp_path, {**qc.config_of("qwen3_moe", qc.Sizes(64, 96)), "num_hidden_layers": 2}, tensors)
+    for n, (block, dtype) in enumerate(zip(blocks, ("bfloat16", "int4"))):
+        layer = moekit.load_layer(tmp_path, n)
+        assert layer.dtype == dtype
+        if n == 1:
+            check_experts(layer, *([e[name] for e in block.experts] for name in ("gate", "up", "down")))
+    done = subprocess.run([sys.executable, "-m", "moekit", "inspect", str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert "formats   gate, up, down: bfloat16" in done.stdout
+    assert "layer 1: gate, up, down: int4, groups of 32" in done.stdout
+
+
 def test_a_config_that_says_quantised_with_plain_weights(tmp_path):
     block = qc.write(tmp_path, "qwen3_moe", qs.plain, quantization=FP8)
     layer = moekit.load_layer(tmp_path, 0)
@@ -233,7 +253,8 @@ def test_biases_that_are_zero_are_left(tmp_path):
     ("quant_config.json", dict(zero_point=True, q_group_size=16, w_bit=4, version="GEMM")),
 ])
 def test_files_beside_the_config(tmp_path, name, content):
-    scheme = {"quantize_config.json": qs.gptq(), "hf_quant_config.json": qs.nvfp4_modelopt, "quant_config.json": qs.awq()}
+    scheme = {"quantize_config.json": qs.gptq(), "hf_quant_config.json": qs.nvfp4_modelopt,
+              "quant_config.json": qs.awq()}
     block = qc.write(tmp_path, "qwen3_moe", scheme[name], qc.Sizes(80, 48))
     (tmp_path / name).write_text(json.dumps(content))
     layer = moekit.load_layer(tmp_path, 0)

@@ -43,8 +43,8 @@ class PackedBlock {
   virtual std::size_t bytes() const noexcept = 0;
   /// What was chosen for this block (kernels, ISA, layout), one line each.
   virtual std::string explain() const = 0;
-  /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32. `out` has been
-  /// checked. Throws UnsupportedError.
+  /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32 or, into uint8,
+  /// their codes. `out` has been checked. Throws UnsupportedError.
   virtual void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const;
   /// What import_block makes the same block of, on any machine; parts of the block's own memory live as long as it.
   /// Throws UnsupportedError where the backend does not offer it.
@@ -108,6 +108,9 @@ class Backend {
   /// The rest of the block: permutation, grouped experts, weighted sum, identity and shared experts. y [T, output].
   virtual void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing,
                        const MutableMatrixView& y, Workspace& workspace, Stream* stream) const = 0;
+
+  /// Whether forward() holds the routing in its workspace: the layer then passes null pointers when nobody asks for it.
+  virtual bool keeps_routing() const noexcept { return false; }
 
   /// Both in turn; a backend that can do them in one sweep overrides it.
   virtual void forward(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs,

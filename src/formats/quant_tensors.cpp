@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "formats/ggml/blocks.h"
 #include "moekit/error.h"
 #include "moekit/quantised.h"
 
@@ -75,7 +76,12 @@ void check_codes(const QuantTensors& t) {
       check_dtype(t.codes, {DType::kInt32});
       if (t.rows % 8 != 0) fail(t.codes, std::to_string(t.rows) + " output columns, expected a multiple of 8");
       return check_shape(t.codes, t, {t.cols, t.rows / 8});
-    case Packing::kGgml: return;
+    case Packing::kGgml: {
+      const GgmlRule* rule = ggml_rule(t.codes.encoding);
+      if (rule == nullptr || rule->format != t.format)
+        fail(t.codes, "blocks of " + std::string(t.codes.type_name()) + ", expected those of " + describe(t.format));
+      return check_shape(t.codes, t, {t.rows, t.cols});
+    }
   }
 }
 
@@ -118,6 +124,8 @@ void validate(const QuantTensors& t) {
   if (t.rows < 1 || t.cols < 1 || t.count < 1)
     fail(t.codes, std::to_string(t.count) + " matrices of " + std::to_string(t.rows) + " x " + std::to_string(t.cols));
   if (t.format.plain()) fail(t.codes, "format " + std::string(t.format.name) + " is not a quantised one");
+  if (t.count != 1 && (t.packing == Packing::kGptq || t.packing == Packing::kAwq))
+    fail(t.codes, "a stack of " + std::to_string(t.count) + " matrices, expected one: this packing has no stacks");
   check_codes(t);
   if (t.packing == Packing::kGgml) return;  // scales are inside the blocks
   check_scales(t);
@@ -129,9 +137,7 @@ void validate(const QuantTensors& t) {
 }
 
 double stored_bytes(const MatrixRef& matrix) {
-  const auto bytes = [](const TensorRef& tensor) {
-    return tensor ? static_cast<double>(tensor.elements()) * static_cast<double>(dtype_size(tensor.dtype)) : 0.0;
-  };
+  const auto bytes = [](const TensorRef& tensor) { return tensor ? static_cast<double>(tensor.bytes()) : 0.0; };
   if (!matrix) return 0.0;
   const auto rows = static_cast<double>(matrix.rows);
   if (matrix.quant == nullptr)

@@ -18,22 +18,22 @@ struct PackingRule {
 };
 constexpr PackingRule kPackings[] = {
     {Packing::kBytes, decode_rows}, {Packing::kNibbles, decode_rows}, {Packing::kWordsAlongK, decode_rows},
-    {Packing::kGptq, decode_gptq},  {Packing::kAwq, decode_awq},
+    {Packing::kGptq, decode_gptq},  {Packing::kAwq, decode_awq},      {Packing::kGgml, decode_ggml},
 };
 
 [[noreturn]] void fail(const TensorRef& tensor, const std::string& what) {
   throw CheckpointError("[read] " + tensor.name + ": " + what);
 }
 
-void check_finite(const std::vector<float>& values, std::int64_t a_row, const char* what, const MatrixRef& matrix) {
+void check_finite(const std::vector<float>& values, std::int64_t a_row, const char* what, const MatrixRef& matrix,
+                  const TensorRef& tensor, bool divides = false) {
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (!std::isfinite(values[i])) {
-      const TensorRef& scales = matrix.quant->scales;
+    if (!std::isfinite(values[i]) || (divides && values[i] == 0.0f)) {
       const auto at = static_cast<std::int64_t>(i);
-      fail(scales ? scales : matrix.tensor,
+      fail(tensor ? tensor : matrix.tensor,
            std::string(what) + " " + std::to_string(at % a_row) + " of row " +
                std::to_string(matrix.offset % matrix.quant->rows + at / a_row * matrix.row_stride) + " is " +
-               std::to_string(values[i]) + ", expected a finite number");
+               std::to_string(values[i]) + ", expected a finite number" + (divides ? " to divide by" : ""));
     }
 }
 
@@ -46,20 +46,21 @@ void decode(const MatrixRef& matrix, bool nonfinite_scales, ReadScratch& scratch
     if (rule.packing != tensors.packing) continue;
     rule.decode(tensors, rows, scratch, out);
     if (nonfinite_scales) return;
-    check_finite(out.scales, out.groups(), "scale", matrix);
-    check_finite(out.row_scales, 1, "tensor scale", matrix);
-    check_finite(out.super_scales, out.format.supers(out.cols), "super scale", matrix);
-    check_finite(out.super_mins, out.format.supers(out.cols), "super minimum", matrix);
+    check_finite(out.scales, out.groups(), "scale", matrix, tensors.scales);
+    check_finite(out.row_scales, 1, "tensor scale", matrix, tensors.row_scales,
+                 tensors.format.row_scale == RowScale::kDivides);
+    check_finite(out.super_scales, out.format.supers(out.cols), "super scale", matrix, tensors.scales);
+    check_finite(out.super_mins, out.format.supers(out.cols), "super minimum", matrix, tensors.scales);
     return;
   }
   fail(matrix.tensor, "packing " + std::to_string(static_cast<int>(tensors.packing)) + " has no reader");
 }
 
 // All elements as contiguous float32 rows in scratch.floats.
-void read_floats(const MatrixRef& matrix, ReadScratch& scratch) {
+void read_floats(const MatrixRef& matrix, bool nonfinite_scales, ReadScratch& scratch) {
   scratch.floats.resize(static_cast<std::size_t>(checked_mul(matrix.rows, matrix.cols, matrix.tensor.name)));
   if (matrix.quant != nullptr) {
-    decode(matrix, true, scratch);
+    decode(matrix, nonfinite_scales, scratch);
     for (std::int64_t r = 0; r < matrix.rows; ++r)
       dequantise_row(scratch.quant, r, scratch.floats.data() + r * matrix.cols);
     return;
@@ -72,9 +73,9 @@ void read_floats(const MatrixRef& matrix, ReadScratch& scratch) {
 
 }  // namespace
 
-MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch) {
+MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfinite_scales) {
   if (matrix.quant == nullptr) return matrix.read(scratch.bytes);
-  read_floats(matrix, scratch);
+  read_floats(matrix, nonfinite_scales, scratch);
   return {scratch.floats.data(), DType::kFloat32, matrix.rows, matrix.cols, matrix.cols, 1};
 }
 
@@ -88,7 +89,7 @@ const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& for
   if (quantise == nullptr)
     throw UnsupportedError("[quantise] " + matrix.tensor.name + ": " + describe(format) +
                            " is read from checkpoints, not made from other weights");
-  read_floats(matrix, scratch);
+  read_floats(matrix, false, scratch);
   for (std::size_t i = 0; i < scratch.floats.size(); ++i)
     if (!std::isfinite(scratch.floats[i]))
       fail(matrix.tensor, "element (" + std::to_string(scratch.first_row + static_cast<std::int64_t>(i) / matrix.cols) +
@@ -98,6 +99,18 @@ const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& for
   scratch.quant.resize(format, matrix.rows, matrix.cols);
   quantise(scratch.floats.data(), scratch.quant);
   return scratch.quant;
+}
+
+TensorRef decoded(const TensorRef& tensor) {
+  if (tensor.encoding == Encoding::kPlain) return tensor;
+  TensorRef rows = tensor;  // all rows as one matrix
+  const std::int64_t cols = tensor.shape.back();
+  rows.shape = {cols == 0 ? 0 : tensor.elements() / cols, cols};
+  const auto values = std::make_shared<ReadScratch>();
+  read_plain(quantised_matrix(ggml_tensors(rows)), *values);
+  values->bytes = {};
+  values->quant = {};
+  return memory_tensor(tensor.name, values->floats.data(), DType::kFloat32, tensor.shape, values);
 }
 
 bool has_column_groups(const MatrixRef& matrix) {

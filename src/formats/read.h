@@ -18,14 +18,18 @@ struct ReadScratch {
 };
 
 /// The matrix as plain elements: as they lie, or dequantised to float32. The view lives until scratch is next used.
-MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch);
+/// Throws CheckpointError as read_quantised does.
+MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfinite_scales = false);
 
 /// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
-/// Throws CheckpointError naming the tensor for a scale that is NaN or infinite (unless `nonfinite_scales`), for a
-/// weight that is and shall be quantised, and for a group index out of range; UnsupportedError for a format that has no
-/// quantiser.
+/// Throws CheckpointError naming the tensor for a scale that is NaN or infinite, or 0 and a divisor (unless
+/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of range;
+/// UnsupportedError for a format that has no quantiser.
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
+
+/// The tensor itself when its elements are plain; one of float32 in memory with the same shape when it is in blocks.
+TensorRef decoded(const TensorRef& tensor);
 
 /// Whether the columns of a quantised matrix are in groups other than k / group (GPTQ's act-order). Reads g_idx. Throws
 /// CheckpointError for an index out of range.

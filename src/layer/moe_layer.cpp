@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
-#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -9,23 +8,13 @@
 #include "layer/choose_formats.h"
 #include "layer/forward_checks.h"
 #include "layer/packed_layer.h"
+#include "layer/rows.h"
 #include "layer/slot_pool.h"
 #include "moekit/error.h"
 #include "moekit/layer.h"
 #include "routing/routing.h"
 
 namespace moekit {
-namespace {
-
-void copy_rows(const MatrixView& x, void* target) noexcept {
-  const auto size = static_cast<std::int64_t>(dtype_size(x.dtype));
-  const auto row_bytes = static_cast<std::size_t>(x.cols * size);
-  for (std::int64_t r = 0; r < x.rows; ++r)
-    std::memcpy(static_cast<char*>(target) + static_cast<std::size_t>(r) * row_bytes,
-                static_cast<const char*>(x.data) + r * x.row_stride * size, row_bytes);
-}
-
-}  // namespace
 
 struct MoeLayer::Impl {
   Impl(const BlockConfig& block_config, const BlockFormats& block_formats, const LayerOptions& options)
@@ -71,13 +60,15 @@ MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& option
       unpacked.dtype = "auto";
       return unpacked;
     }());
-  auto impl = std::make_unique<Impl>(layer.config, layer.formats, options);
+  BlockFormats formats = layer.formats;
+  formats.int8_activations = options.int8_activations;
+  auto impl = std::make_unique<Impl>(layer.config, formats, options);
   impl->limits.vocabulary = layer.dense.router.tid2eid ? layer.dense.router.tid2eid.shape[0] : 0;
   impl->notes = layer.dense.notes;
   const bool map = options.map_files && environment("MOEKIT_MAP_FILES") != "0";
   impl->source = path + (map ? ", mapped" : ", read into memory");
   impl->packed =
-      impl->backend.import_block(layer.config, layer.dense, layer.formats, packed_parts(layer, map), options.device);
+      impl->backend.import_block(layer.config, layer.dense, formats, packed_parts(layer, map), options.device);
   return MoeLayer(std::move(impl));
 }
 
@@ -91,6 +82,7 @@ MoeLayer::MoeLayer(MoeLayer&&) noexcept = default;
 MoeLayer& MoeLayer::operator=(MoeLayer&&) noexcept = default;
 
 const BlockConfig& MoeLayer::config() const noexcept { return impl_->config; }
+const Device& MoeLayer::device() const noexcept { return impl_->device; }
 std::string_view MoeLayer::backend() const noexcept { return impl_->backend.name(); }
 std::string_view MoeLayer::format() const noexcept { return impl_->format_names; }
 std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }
@@ -111,23 +103,84 @@ void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const Ro
     if (!host) throw std::invalid_argument("[forward] x and y overlap in device memory");
     const auto row_bytes = static_cast<std::size_t>(x.cols) * dtype_size(x.dtype);
     pool.grow(slot->input, static_cast<std::size_t>(x.rows) * row_bytes);
-    copy_rows(x, slot->input.data());
+    pack_rows(x, slot->input.data());
     source.data = slot->input.data();
     source.row_stride = x.cols;
   }
   source.col_stride = 1;
 
-  RoutingView chosen;
+  const std::int64_t k = impl.config.router.top_k;
+  RoutingView chosen{x.rows, k, nullptr, nullptr};
   if (routing != nullptr) {
     chosen = *routing;
-  } else {
-    const std::int64_t k = impl.config.router.top_k;
+  } else if (!impl.backend.keeps_routing()) {
     const auto slots = static_cast<std::size_t>(checked_mul(x.rows, k, "tokens * top_k"));
     pool.grow(slot->ids, slots * sizeof(std::int32_t));
     pool.grow(slot->weights, slots * sizeof(float));
     chosen = {x.rows, k, static_cast<std::int32_t*>(slot->ids.data()), static_cast<float*>(slot->weights.data())};
   }
   impl.backend.forward(*impl.packed, source, inputs, chosen, y, *slot->workspace, stream);
+}
+
+void MoeLayer::forward_host(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
+                            const RoutingView* routing) const {
+  const Impl& impl = *impl_;
+  if (impl.device.kind == DeviceKind::kCpu) return forward(x, y, inputs, routing);
+  check_forward(impl.config, x, y, routing);
+  validate(impl.config.router, impl.limits, inputs, x.rows);
+  if (x.rows == 0) return;
+
+  SlotPool& pool = *impl.pool;
+  const SlotPool::Lease slot(pool);
+  const std::int64_t k = impl.config.router.top_k;
+  const auto tokens = static_cast<std::size_t>(x.rows);
+  const auto slots = static_cast<std::size_t>(checked_mul(x.rows, k, "tokens * top_k"));
+  const std::size_t in_bytes = tokens * static_cast<std::size_t>(x.cols) * dtype_size(x.dtype);
+  const std::size_t out_bytes = tokens * static_cast<std::size_t>(y.cols) * dtype_size(y.dtype);
+  pool.grow(slot->input, in_bytes);
+  pool.grow(slot->output, out_bytes);
+  pool.grow(slot->ids, slots * sizeof(std::int32_t));
+  pool.grow(slot->weights, slots * sizeof(float));
+
+  const auto upload = [&](const Buffer& target, const void* source, std::size_t bytes) {
+    impl.backend.copy(target.data(), source, bytes, CopyKind::kHostToDevice, nullptr);
+  };
+  const auto download = [&](void* target, const Buffer& source, std::size_t bytes) {
+    impl.backend.copy(target, source.data(), bytes, CopyKind::kDeviceToHost, nullptr);
+  };
+  const void* rows = x.data;
+  if (x.rows > 1 && x.row_stride != x.cols) {
+    if (slot->rows.size() < in_bytes) slot->rows.resize(in_bytes);
+    pack_rows(x, slot->rows.data());
+    rows = slot->rows.data();
+  }
+  upload(slot->input, rows, in_bytes);
+  const RoutingView chosen{x.rows, k, static_cast<std::int32_t*>(slot->ids.data()),
+                           static_cast<float*>(slot->weights.data())};
+  RouteInputs given;
+  if (inputs.token_ids != nullptr) {
+    pool.grow(slot->token_ids, tokens * sizeof(std::int64_t));
+    upload(slot->token_ids, inputs.token_ids, tokens * sizeof(std::int64_t));
+    given.token_ids = static_cast<const std::int64_t*>(slot->token_ids.data());
+  }
+  if (inputs.expert_ids != nullptr) {
+    upload(slot->ids, inputs.expert_ids, slots * sizeof(std::int32_t));
+    upload(slot->weights, inputs.weights, slots * sizeof(float));
+    given.expert_ids = chosen.expert_ids;
+    given.weights = chosen.weights;
+  }
+  impl.backend.forward(*impl.packed, {slot->input.data(), x.dtype, x.rows, x.cols, x.cols, 1}, given, chosen,
+                       {slot->output.data(), y.dtype, y.rows, y.cols, y.cols}, *slot->workspace, nullptr);
+  if (y.rows == 1 || y.row_stride == y.cols) {
+    download(y.data, slot->output, out_bytes);
+  } else {
+    if (slot->rows.size() < out_bytes) slot->rows.resize(out_bytes);
+    download(slot->rows.data(), slot->output, out_bytes);
+    unpack_rows(slot->rows.data(), y);
+  }
+  if (routing == nullptr) return;
+  download(routing->expert_ids, slot->ids, slots * sizeof(std::int32_t));
+  download(routing->weights, slot->weights, slots * sizeof(float));
 }
 
 void MoeLayer::unpack(std::int64_t expert, const ExpertViews& out, bool shared) const {

@@ -2,6 +2,7 @@
 // What one call in flight needs, kept between calls: as many slots exist as calls ever ran at the same time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -14,7 +15,9 @@ namespace moekit {
 struct Slot {
   std::unique_ptr<Workspace> workspace;
   Buffer ids, weights;  // device memory, [tokens * top_k] int32 and float32: routing that the caller does not ask for
-  Buffer input;         // device memory: copy of x where y overlaps it
+  Buffer input;         // device memory: copy of x where y overlaps it or x is in host memory
+  Buffer output, token_ids;     // device memory: forward_host()
+  std::vector<std::byte> rows;  // host memory: rows of x or y without the gaps between them
 };
 
 class SlotPool {

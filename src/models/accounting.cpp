@@ -6,6 +6,7 @@
 
 #include "checkpoint/nearest.h"
 #include "checkpoint/text.h"
+#include "formats/ggml/blocks.h"
 
 namespace moekit {
 namespace {
@@ -92,6 +93,9 @@ std::vector<std::string> Accounting::unused() const {
 const TensorRef& Accounting::take(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
                                   std::string_view why) {
   const TensorRef& tensor = take_shape(names, shape, why);
+  if (tensor.encoding != Encoding::kPlain && ggml_rule(tensor.encoding) == nullptr)
+    fail("tensor " + in_quotes(tensor.name) + " is in blocks of " + std::string(tensor.type_name()) +
+         ", those that are read are " + ggml_encodings());
   if (!is_floating(tensor.dtype))
     fail("tensor " + in_quotes(tensor.name) + " has dtype " + std::string(dtype_name(tensor.dtype)) +
          ", expected float32, bfloat16, float16 or float64");

@@ -99,7 +99,8 @@ std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig&
     if (has_projection(names.gate_up, tensors) || has_projection(names.down, tensors))
       return take_stacked(family, config, names, quantisation, tensors);
   for (const SeparateNames& names : family.separate_names)
-    if (has_projection(names.gate, tensors) || has_projection(names.up, tensors) || has_projection(names.down, tensors))
+    if (has_projection(names.gate, tensors) || has_projection(names.up, tensors) ||
+        has_projection(names.down, tensors) || family.experts_prefixes.empty())
       return take_separate(config, names, quantisation, tensors);
   return take_each(family, config, quantisation, tensors);
 }
@@ -122,16 +123,16 @@ std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& 
         continue;
       const MatrixRef both =
           take_matrix(candidate + names.gate_up, 2 * shape.intermediate, shape.input,
-                      "gate and up of the shared expert, hidden size of config.json", quantisation, tensors);
+                      "gate and up of the shared expert, hidden size of the configuration", quantisation, tensors);
       ExpertTensors expert;
       expert.gate = row_slice(both, 0, shape.intermediate);
       expert.up = row_slice(both, shape.intermediate, shape.intermediate);
       expert.down = take_matrix(candidate + names.down, shape.output, shape.intermediate,
-                                "hidden size, shared intermediate size of config.json", quantisation, tensors);
+                                "hidden size, shared intermediate size of the configuration", quantisation, tensors);
       return {expert};
     }
-  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of config.json",
-                   "hidden size, shared intermediate size of config.json", {}, quantisation, tensors)};
+  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of the configuration",
+                   "hidden size, shared intermediate size of the configuration", {}, quantisation, tensors)};
 }
 
 }  // namespace moekit

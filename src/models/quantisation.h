@@ -17,10 +17,11 @@ struct ScaleBlock {
 };
 
 struct Quantisation {
-  std::string method;                         // "fp8", "gptq", ...; empty: no file speaks of quantised weights
-  std::vector<ScaleBlock> blocks;             // published block sizes; a checkpoint may have several schemes
-  std::vector<std::int64_t> groups;           // published group sizes along a row, at least 1
-  bool sizes_vary = false;                    // parts of the model may have sizes that are not listed
+  std::string method;                // "fp8", "gptq", ...; empty: no file speaks of quantised weights
+  std::vector<ScaleBlock> blocks;    // published block sizes; a checkpoint may have several schemes
+  std::vector<std::int64_t> groups;  // published group sizes along a row, at least 1
+  bool zero_points = false;          // integer codes without zero points are not published: a missing tensor is missed
+  bool sizes_vary = false;           // parts of the model may have sizes that are not listed
   std::optional<std::int32_t> gptq_zero_add;  // of GPTQ: 1 for its first version
   std::vector<std::string> notes;             // for people: the scheme, and what of it is not done here
 };

@@ -14,8 +14,11 @@ void check_format(const QuantSection& section) {
   section.choice({"format"}, std::vector<const char*>(std::begin(kFormats), std::end(kFormats)));
 }
 
-void read_weights(const QuantSection& weights, Quantisation& out) {
+void read_weights(const QuantSection& weights, Quantisation& out, bool& symmetric) {
   const std::string type = weights.choice({"type"}, {"int", "float"});
+  const Json* is_symmetric = weights.find({"symmetric"});
+  const bool asymmetric = is_symmetric != nullptr && *is_symmetric == false;
+  if (type != "float") (asymmetric ? out.zero_points : symmetric) = true;
   weights.known_integer({"num_bits"}, {4, 8});
   weights.choice({"strategy"}, {"tensor", "channel", "group", "block", "tensor_group"});
   const std::int64_t group = weights.integer({"group_size"}, -1, -1);
@@ -54,15 +57,17 @@ void read_compressed_tensors(const QuantSection& section, Quantisation& out) {
   if (const std::optional<QuantSection> sparsity = section.inner("sparsity_config"))
     sparsity->choice({"format"}, {"dense"});
   std::string activations;
+  bool symmetric = false;  // some group is
   if (const std::optional<QuantSection> groups = section.inner("config_groups"))
     for (const auto& [name, place] : groups->object().index) {
       const std::optional<QuantSection> group = groups->inner(name);
       if (!group) continue;
       check_format(*group);
-      if (const std::optional<QuantSection> weights = group->inner("weights")) read_weights(*weights, out);
+      if (const std::optional<QuantSection> weights = group->inner("weights")) read_weights(*weights, out, symmetric);
       if (const std::optional<QuantSection> input = group->inner("input_activations"))
         activations = activation_text(*input);
     }
+  if (symmetric) out.zero_points = false;  // the tensors tell which is which
   const Json* format = section.find({"format"});
   std::string note = "compressed-tensors" + (format != nullptr ? " " + *format->string() : std::string());
   if (!activations.empty()) note += ": activations, which the scheme rounds to " + activations + ", are not rounded";

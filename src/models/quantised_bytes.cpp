@@ -99,6 +99,8 @@ QuantTensors take_bytes(const Quantisation& published, const Projection& project
                              : reshaped(scales, {t.count, parts.grid.rows, parts.grid.cols});
 
   const TensorRef* zeros = tensors.peek(projection.weight + "_zero_point");
+  if (!fp8 && zeros == nullptr && published.zero_points)
+    tensors.take_any({projection.weight + "_zero_point"}, "zero points of " + in_quotes(weight.name));
   if (fp8 || zeros == nullptr) return t;  // of symmetric codes: zeros, if there are any
   if (zeros->dtype != DType::kInt8 || zeros->elements() != scales.elements() || parts.block.rows != 1)
     tensors.fail("tensor " + in_quotes(zeros->name) + " has dtype " + std::string(dtype_name(zeros->dtype)) +

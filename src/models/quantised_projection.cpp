@@ -24,6 +24,14 @@ bool is_halved(const TensorRef& tensor, const Projection& projection) {
   return !tensor.shape.empty() && tensor.shape.back() == (projection.cols + 1) / 2 && projection.cols > 1;
 }
 
+/// Blocks of ggml have their scales inside.
+QuantTensors take_ggml(const Quantisation&, const Projection& projection, const std::string& codes,
+                       Accounting& tensors) {
+  std::vector<std::int64_t> shape = {projection.rows, projection.cols};
+  if (projection.count > 0) shape.insert(shape.begin(), projection.count);
+  return *ggml_tensors(tensors.take(codes, shape, projection.why));
+}
+
 /// The codes of a projection and who reads them; nobody for plain or missing weights.
 Codes find_codes(const Projection& projection, const Accounting& tensors) {
   const std::string words = projection.beside() + "qweight";
@@ -34,6 +42,7 @@ Codes find_codes(const Projection& projection, const Accounting& tensors) {
   const std::string blocks = projection.weight + "_blocks";
   if (tensors.peek(blocks) != nullptr) return {blocks, take_fp4};
   const TensorRef* tensor = tensors.peek(projection.weight);
+  if (tensor != nullptr && tensor->encoding != Encoding::kPlain) return {projection.weight, take_ggml};
   if (tensor == nullptr || is_plain(tensor->dtype)) return {};
   const bool integers = tensor->dtype == DType::kUInt8 || tensor->dtype == DType::kInt8;
   if (integers && is_halved(*tensor, projection)) return {projection.weight, take_fp4};
@@ -105,6 +114,12 @@ bool has_projection(const std::string& weight, const Accounting& tensors) {
 
 std::shared_ptr<const QuantTensors> take_quantised(const Quantisation& published, const Projection& projection,
                                                    Accounting& tensors) {
+  const TensorRef* plain_name = tensors.peek(projection.weight);
+  if (plain_name != nullptr && plain_name->encoding != Encoding::kPlain) {  // ggml's blocks have all inside
+    std::vector<std::int64_t> shape = {projection.rows, projection.cols};
+    if (projection.count > 0) shape.insert(shape.begin(), projection.count);
+    return ggml_tensors(tensors.take(projection.weight, shape, projection.why));
+  }
   const Codes codes = find_codes(projection, tensors);
   if (codes.take == nullptr) {
     refuse_missing_codes(projection, tensors);

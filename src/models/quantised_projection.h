@@ -44,7 +44,7 @@ QuantTensors take_packed_words(const Quantisation& published, const Projection& 
 QuantTensors take_gptq_or_awq(const Quantisation& published, const Projection& projection, const std::string& codes,
                               Accounting& tensors);
 
-/// "12 x 64 weights (experts and sizes of config.json)", for messages.
+/// "12 x 64 weights (experts and sizes of the configuration)", for messages.
 std::string sizes_text(const Projection& projection);
 
 }  // namespace moekit

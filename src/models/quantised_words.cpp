@@ -70,7 +70,7 @@ QuantTensors take_packed_words(const Quantisation& published, const Projection& 
   const bool one_scale = grid && grid->rows == 1 && grid->cols == 1;
   t.scales = one_scale ? repeated_rows(scales, t.count, t.rows) : scales;
   const std::string zeros = projection.weight + "_zero_point", order = projection.weight + "_g_idx";
-  if (tensors.peek(zeros) != nullptr) {
+  if (published.zero_points || tensors.peek(zeros) != nullptr) {
     t.format.offset = Offset::kZeroPoint;
     t.format.zero = 0;
     t.zeros = tensors.take_any({zeros}, "zero points");

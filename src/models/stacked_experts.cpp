@@ -42,6 +42,21 @@ class Stack {
   TensorRef plain_;
 };
 
+/// The biases of separate tensors, whose names end in ".weight".
+void take_separate_biases(const BlockConfig& config, const SeparateNames& names, Accounting& tensors,
+                          std::vector<ExpertTensors>& experts) {
+  const auto take = [&](bool wanted, const std::string& weight, std::int64_t size, MatrixRef ExpertTensors::*part) {
+    if (!wanted) return;
+    const std::string name = weight.substr(0, weight.rfind('.')) + ".bias";
+    const TensorRef& bias = tensors.take(name, {config.router.num_experts, size}, "experts, size of a bias");
+    for (std::size_t e = 0; e < experts.size(); ++e)
+      experts[e].*part = bias_of(bias, static_cast<std::int64_t>(e), 0, size, 1);
+  };
+  take(config.expert.up_bias, names.gate, config.expert.intermediate, &ExpertTensors::gate_bias);
+  take(config.expert.up_bias, names.up, config.expert.intermediate, &ExpertTensors::up_bias);
+  take(config.expert.down_bias, names.down, config.expert.input, &ExpertTensors::down_bias);
+}
+
 }  // namespace
 
 std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig& config, const StackedNames& names,
@@ -60,15 +75,16 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
   const bool transposed = is_transposed(family, rows, turned, seen);
   const StackedShapes& expected = transposed ? turned : rows;
   const std::int64_t halves = gated && !family.interleaved ? 2 : 1;
-  const Stack up({up_name, up_count, width, hidden, halves, "experts, gate and up rows, hidden size of config.json"},
-                 expected.up, transposed, quantisation, tensors);
-  const Stack down({down_name, count, hidden, inner, 1, "experts, hidden size, intermediate size of config.json"},
+  const Stack up(
+      {up_name, up_count, width, hidden, halves, "experts, gate and up rows, hidden size of the configuration"},
+      expected.up, transposed, quantisation, tensors);
+  const Stack down({down_name, count, hidden, inner, 1, "experts, hidden size, intermediate size of the configuration"},
                    expected.down, transposed, quantisation, tensors);
   TensorRef up_bias, down_bias;
   if (config.expert.up_bias) up_bias = tensors.take(up_name + "_bias", {count, width}, "biases of gate and up");
   const bool one_bias = !family.down_bias_for_all.empty();
   if (one_bias)
-    down_bias = tensors.take(family.down_bias_for_all, {hidden}, "hidden size of config.json");
+    down_bias = tensors.take(family.down_bias_for_all, {hidden}, "hidden size of the configuration");
   else if (config.expert.down_bias)
     down_bias = tensors.take(down_name + "_bias", {count, hidden}, "biases of down");
 
@@ -94,18 +110,20 @@ std::vector<ExpertTensors> take_separate(const BlockConfig& config, const Separa
                                          const Quantisation& quantisation, Accounting& tensors) {
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
-  const char* why = "experts, intermediate size and hidden size of config.json";
-  std::vector<ExpertTensors> experts(static_cast<std::size_t>(count));
+  const char* why = "experts, intermediate size and hidden size of the configuration";
+  std::vector<ExpertTensors> experts;
   if (!names.flat) {
     const Stack gate({names.gate, count, inner, hidden, 1, why}, {count, inner, hidden}, false, quantisation, tensors);
     const Stack up({names.up, count, inner, hidden, 1, why}, {count, inner, hidden}, false, quantisation, tensors);
     const Stack down({names.down, count, hidden, inner, 1, why}, {count, hidden, inner}, false, quantisation, tensors);
+    experts.resize(static_cast<std::size_t>(count));
     for (std::int64_t e = 0; e < count; ++e) {
       ExpertTensors& expert = experts[static_cast<std::size_t>(e)];
       expert.gate = gate.matrix(e);
       expert.up = up.matrix(e);
       expert.down = down.matrix(e);
     }
+    take_separate_biases(config, names, tensors, experts);
     return experts;
   }
   // Sizes are below 2^31 each. All three are [E * I, H], down transposed: no quantised checkpoint has them.
@@ -113,6 +131,7 @@ std::vector<ExpertTensors> take_separate(const BlockConfig& config, const Separa
   const TensorRef& gate = tensors.take(names.gate, flat, why);
   const TensorRef& up = tensors.take(names.up, flat, why);
   const TensorRef& down = tensors.take(names.down, flat, why);
+  experts.resize(static_cast<std::size_t>(count));  // the tensors have as many
   for (std::int64_t e = 0; e < count; ++e) {
     ExpertTensors& expert = experts[static_cast<std::size_t>(e)];
     const std::int64_t offset = e * inner * hidden;

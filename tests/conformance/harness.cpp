@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/environment.h"
+#include "core/float_convert.h"
 #include "routing/routing.h"
 
 namespace moekit::conformance {
@@ -43,9 +44,11 @@ std::vector<float> router_logits(const Block& block, const RouterTables& tables,
 }
 
 // Whether the row's choice is the oracle's for logits within 1e-5 of its own: float32 sums of 130 products differ by
-// less. Random signs: a pair that must move apart does so in every fourth try.
+// less. Random signs: a pair that must move apart does so in every fourth try. Logits that are rounded to bfloat16 are
+// moved before that in one half of the tries, after it in the other: there a softmax whose sum was taken in another
+// order ends beside an edge of its own rounding.
 bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std::int64_t row, const Result& got) {
-  constexpr float kReach = 1e-5f;
+  const float reach = 1e-5f * static_cast<float>(slack());
   const RouterConfig& config = block.config.router;
   if (config.source == RouterSource::kExternal) return false;
   const RouterTables tables = read_router_tables(config, block.tensors.router);
@@ -58,14 +61,28 @@ bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std
   std::vector<std::int32_t> ids(k);
   std::vector<float> weights(k), moved(logits.size());
   Rng rng(1);
+  const bool rounds_logits = x.dtype() == DType::kBFloat16 && config.matmul == Precision::kNative;
+  RouterConfig rounded_before = config;
+  rounded_before.matmul = Precision::kFloat32;
   for (int attempt = 0; attempt < 256; ++attempt) {
+    const bool after = rounds_logits && attempt % 2 == 1;
     for (std::size_t c = 0; c < logits.size(); ++c)
-      moved[c] = logits[c] + std::uniform_real_distribution<float>(-kReach, kReach)(rng);
-    select(config, tables, moved.data(), x.dtype(), forced, scratch, ids.data(), weights.data());
+      moved[c] = (after ? round_to_bf16(logits[c]) : logits[c]) +
+                 std::uniform_real_distribution<float>(-reach, reach)(rng);
+    select(after ? rounded_before : config, tables, moved.data(), x.dtype(), forced, scratch, ids.data(),
+           weights.data());
     const std::size_t at = static_cast<std::size_t>(row) * k;
     if (close(&got.ids[at], &got.weights[at], ids.data(), weights.data(), config.top_k)) return true;
   }
   return false;
+}
+
+std::string slots_text(const Result& result, std::int64_t row, std::int64_t k) {
+  std::string text;
+  for (std::int64_t slot = row * k; slot < (row + 1) * k; ++slot)
+    text += " " + std::to_string(result.ids[static_cast<std::size_t>(slot)]) + " (" +
+            std::to_string(result.weights[static_cast<std::size_t>(slot)]) + ")";
+  return text;
 }
 
 }  // namespace
@@ -119,7 +136,7 @@ Result run(const MoeLayer& layer, const Matrix& x, const Inputs& inputs) {
   Result result{Matrix(x.rows(), layer.config().expert.output, x.dtype()), std::vector<std::int32_t>(slots, -7),
                 std::vector<float>(slots)};
   const RoutingView routing{x.rows(), k, result.ids.data(), result.weights.data()};
-  layer.forward(x.view(), result.y.out(), inputs.view(), &routing);
+  layer.forward_host(x.view(), result.y.out(), inputs.view(), &routing);
   return result;
 }
 
@@ -145,7 +162,8 @@ std::vector<std::int64_t> agreeing_rows(const Block& block, const Matrix& x, con
       rows.push_back(t);
     } else {
       EXPECT_TRUE(within_reach(block, x, inputs, t, got))
-          << "row " << t << " is routed otherwise than by the reference";
+          << "row " << t << " is routed otherwise than by the reference:" << slots_text(got, t, k) << ", expected"
+          << slots_text(want, t, k);
     }
   }
   return rows;

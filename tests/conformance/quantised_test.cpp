@@ -4,6 +4,7 @@
 #include "conformance/quantised.h"
 #include "conformance/harness.h"
 #include "core/thread_pool.h"
+#include "moekit/error.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -49,9 +50,11 @@ Shape fit(Shape shape, std::int64_t multiple) {
   return shape;
 }
 
-std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared) {
+// Weights of an expert (float32) or their codes (uint8).
+std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared,
+                                DType dtype = DType::kFloat32) {
   const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
-  Matrix gate(e.intermediate, e.input, DType::kFloat32), up = gate, down(e.output, e.intermediate, DType::kFloat32);
+  Matrix gate(e.intermediate, e.input, dtype), up = gate, down(e.output, e.intermediate, dtype);
   ExpertViews views;
   if (is_gated(e.act)) views.gate = gate.out();
   views.up = up.out();
@@ -63,9 +66,16 @@ std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool
   return bytes;
 }
 
+// Groups of columns in an order of their own need a scale for each weight: cuda refuses them, and says so.
+bool refuses(const Target& target, const QuantVariant& variant) { return variant.act_order && target.backend == "cuda"; }
+
+// Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6. cuda multiplies
+// bfloat16 activations: hidden ones are rounded too, for 5e-6 at most, around which the mean over one token scatters.
+double bound_of(const Target& target) { return target.backend == "cuda" ? 3e-5 : 1e-5; }
+
 // Every variant with some of the shapes.
 template <class Body>
-void for_each_block(std::initializer_list<std::size_t> shapes, Body&& body) {
+void for_each_block(const Target& target, std::initializer_list<std::size_t> shapes, Body&& body) {
   for (const QuantVariant& variant : quant_variants()) {
     std::uint64_t seed = 11;
     for (const std::size_t index : shapes) {
@@ -74,27 +84,41 @@ void for_each_block(std::initializer_list<std::size_t> shapes, Body&& body) {
       SCOPED_TRACE(variant.name + ", " + std::to_string(shape.hidden) + " x " + std::to_string(shape.intermediate));
       Rng rng(seed++);
       const BlockConfig config = config_of(shape);
-      body(config, random_quantised_tensors(rng, config, variant, shape.quantised_shared), shape, rng);
+      const BlockTensors tensors = random_quantised_tensors(rng, config, variant, shape.quantised_shared);
+      if (refuses(target, variant)) {
+        EXPECT_THROW(make_layer(target, config, tensors, "auto"), UnsupportedError);
+        continue;
+      }
+      body(config, tensors, shape, rng);
     }
   }
 }
 
 TEST_P(Quantised, WeightsComeBackAsTheOracleHasThem) {
-  for_each_block({0, 1, 2, 3, 4},
+  for_each_block(GetParam(), {0, 1, 2, 3, 4},
                  [&](const BlockConfig& config, const BlockTensors& tensors, const Shape& shape, Rng&) {
                    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
                    const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
                    ASSERT_EQ(layer.backend(), GetParam().backend);
-                   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
-                     ASSERT_EQ(unpacked(layer, e, false), unpacked(oracle, e, false)) << "expert " << e;
-                   if (shape.shared && shape.quantised_shared) {
-                     ASSERT_EQ(unpacked(layer, 0, true), unpacked(oracle, 0, true));
+                   for (const DType dtype : {DType::kFloat32, DType::kUInt8}) {
+                     for (std::int64_t e = 0; e < config.router.num_experts; ++e)
+                       ASSERT_EQ(unpacked(layer, e, false, dtype), unpacked(oracle, e, false, dtype)) << "expert " << e;
+                     if (shape.shared && shape.quantised_shared) {
+                       ASSERT_EQ(unpacked(layer, 0, true, dtype), unpacked(oracle, 0, true, dtype));
+                     }
                    }
                  });
 }
 
+TEST_P(Quantised, PlainWeightsHaveNoCodes) {
+  Rng rng(5);
+  const BlockConfig config = config_of(kShapes[0]);
+  const MoeLayer layer = make_layer(GetParam(), config, random_tensors(rng, config, DType::kBFloat16), "auto");
+  EXPECT_THROW(unpacked(layer, 0, false, DType::kUInt8), std::invalid_argument);
+}
+
 TEST_P(Quantised, OutputsAgreeWithTheOracle) {
-  for_each_block({0, 1, 2, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
+  for_each_block(GetParam(), {0, 1, 2, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
     const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
     const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
@@ -106,14 +130,13 @@ TEST_P(Quantised, OutputsAgreeWithTheOracle) {
           if (std::equal(got.ids.begin() + r * 2, got.ids.begin() + r * 2 + 2, want.ids.begin() + r * 2))
             rows.push_back(r);
         ASSERT_GE(static_cast<std::int64_t>(rows.size()), tokens - 1);
-        // Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6.
-        EXPECT_LE(nmse(got.y, want.y, rows), 1e-5) << tokens << " tokens of " << dtype_name(dtype);
+        EXPECT_LE(nmse(got.y, want.y, rows), bound_of(GetParam())) << tokens << " tokens of " << dtype_name(dtype);
       }
   });
 }
 
 TEST_P(Quantised, RowsDoNotDependOnTheBatch) {
-  for_each_block({1, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
+  for_each_block(GetParam(), {1, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
     const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
     const Matrix pool = Matrix::random(rng, 40, config.expert.input, DType::kFloat32);
     const Result all = run(layer, pool, {});
@@ -136,7 +159,7 @@ TEST_P(Quantised, PlainWeightsAreQuantisedOnTheFly) {
     EXPECT_EQ(layer.format(), dtype);
     ASSERT_EQ(unpacked(layer, 0, false), unpacked(oracle, 0, false));
     const Matrix x = Matrix::random(rng, 9, config.expert.input, DType::kFloat32);
-    EXPECT_LE(nmse(run(layer, x, {}).y, run(oracle, x, {}).y, all_rows(x)), 1e-5);
+    EXPECT_LE(nmse(run(layer, x, {}).y, run(oracle, x, {}).y, all_rows(x)), bound_of(GetParam()));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "conformance/cases.h"
 
 namespace moekit::conformance {
 
@@ -20,6 +21,11 @@ inline void PrintTo(const Target& target, std::ostream* out) { *out << target.na
 
 /// Also prints "not tested: <isa>" for kernels of the library that this machine cannot run.
 const std::vector<Target>& targets();
+
+/// MOEKIT_TEST_SLACK, 1 if unset: how many times further off a device may be that is made less exact on purpose.
+double slack();
+/// The bound of a mode on a target.
+double nmse_bound(const Target& target, const Mode& mode);
 
 /// A layer packed for a target.
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,

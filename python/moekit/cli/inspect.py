@@ -10,7 +10,7 @@ HELP = "family, routing rule, layers and sizes of a checkpoint"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("path", help="folder with config.json and safetensors files")
+    parser.add_argument("path", help="folder with config.json and safetensors files, or a GGUF file")
 
 
 def run(args):

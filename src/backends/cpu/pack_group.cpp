@@ -99,14 +99,14 @@ struct Packer {
   void whole(const MatrixRef& matrix, const Projection& p, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, -1, panels, columns);
     for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
-      pack_plain(read_plain(slice, scratch.read), p.weight, p.steps, scratch,
+      pack_plain(read_plain(slice, scratch.read, nonfinite_scales), p.weight, p.steps, scratch,
                  panels + first / kPanelColumns * p.panel_bytes);
     });
   }
   void half(const MatrixRef& matrix, const Projection& p, int side, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, side, panels, columns);
     for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
-      pack_half(read_plain(slice, scratch.read), side, p.weight, p.steps, scratch,
+      pack_half(read_plain(slice, scratch.read, nonfinite_scales), side, p.weight, p.steps, scratch,
                 panels + first / kTileColumns * p.panel_bytes);
     });
   }

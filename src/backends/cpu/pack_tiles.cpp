@@ -91,10 +91,7 @@ struct Writer {
   }
 
   // The code bytes of a step of the stream.
-  std::byte* step(std::byte* stream, std::int64_t s) const {
-    return stream + format.head_bytes + s / format.span * format.block_bytes() + format.header_bytes +
-           s % format.span * format.code_bytes;
-  }
+  std::byte* step(std::byte* stream, std::int64_t s) const { return stream + format.step_at(s); }
 
   // Rows of `step_bytes` bytes a step, transposed in words of four bytes.
   void words(const std::uint8_t* rows, std::int64_t step_bytes, std::byte* stream) const {

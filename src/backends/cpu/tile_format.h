@@ -38,6 +38,10 @@ struct TileFormat {
     const std::int64_t rest = steps % span;
     return head_bytes + steps / span * block_bytes() + (rest != 0 ? header_bytes + rest * code_bytes : 0);
   }
+  /// Where the codes of step s begin.
+  std::int64_t step_at(std::int64_t s) const noexcept {
+    return head_bytes + s / span * block_bytes() + header_bytes + s % span * code_bytes;
+  }
   /// Groups whose scales are in a block's header.
   std::int64_t header_groups() const noexcept { return weight.group == 0 ? 0 : span * kQuantStep / weight.group; }
 };

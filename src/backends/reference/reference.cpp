@@ -18,7 +18,9 @@ class ReferenceBackend final : public Backend {
   std::string_view name() const noexcept override { return "reference"; }
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
-  Support supports(const BlockConfig&, const BlockFormats&) const override { return {}; }
+  Support supports(const BlockConfig&, const BlockFormats& formats) const override {
+    return {formats.int8_activations ? "activations stay as they are here" : ""};
+  }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
     auto memory = std::make_shared<AlignedBuffer>(bytes);

@@ -20,6 +20,12 @@ const std::byte* read_all(const TensorRef& tensor, ByteScratch& scratch) {
   return tensor.storage->read(tensor.offset, static_cast<std::size_t>(bytes), scratch);
 }
 
+const std::byte* read_one(const QuantTensors& tensors, const TensorRef& tensor, std::int64_t index,
+                          ByteScratch& scratch) {
+  const auto bytes = static_cast<std::size_t>(tensor.elements() / tensors.count) * dtype_size(tensor.dtype);
+  return tensor.storage->read(tensor.offset + static_cast<std::size_t>(index) * bytes, bytes, scratch);
+}
+
 void read_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   const DType dtype = scale_dtype(tensors);
   const auto size = static_cast<std::int64_t>(dtype_size(dtype));
@@ -38,7 +44,7 @@ void read_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch
 
 void read_transposed_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   const std::int64_t groups = out.groups();
-  const std::byte* data = read_all(tensors.scales, scratch.scale_bytes);
+  const std::byte* data = read_one(tensors, tensors.scales, rows.index, scratch.scale_bytes);
   for (std::int64_t i = 0; i < rows.count; ++i)
     load_as_float(data, tensors.scales.dtype, rows.first + i * rows.step, tensors.rows, groups,
                   out.scales.data() + i * groups);

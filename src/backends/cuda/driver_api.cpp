@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cuda/driver_api.h"
+
+#include <dlfcn.h>
+
+#include <mutex>
+
+#include "core/environment.h"
+#include "moekit/error.h"
+
+namespace moekit::cuda {
+namespace {
+
+std::string text_of(const DriverApi& driver, Result result) {
+  const char *name = nullptr, *text = nullptr;
+  if (driver.error_name == nullptr || driver.error_name(result, &name) != kSuccess || name == nullptr)
+    name = "CUDA_ERROR";
+  if (driver.error_string == nullptr || driver.error_string(result, &text) != kSuccess || text == nullptr)
+    text = "unknown error";
+  return std::string(name) + " (" + std::to_string(result) + "): " + text;
+}
+
+struct Opened {
+  DriverApi table;
+  std::string reason;  // empty: usable
+};
+
+// The library stays open: its functions are used until the process ends.
+Opened open_driver() {
+  Opened opened;
+  const std::string folder = environment("MOEKIT_CUDA_LIBRARY_PATH");
+  const std::string path = folder.empty() ? "libcuda.so.1" : folder + "/libcuda.so.1";
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* const error = dlerror();
+    opened.reason = "no driver: " + std::string(error != nullptr ? error : path);
+    return opened;
+  }
+#define MOEKIT_CUDA_FIND(member, name, params)                                     \
+  opened.table.member = reinterpret_cast<Result(*) params>(dlsym(library, #name)); \
+  if (opened.table.member == nullptr && opened.reason.empty())                     \
+    opened.reason = path + " lacks " #name ": CUDA 12.0 or later is needed";
+  MOEKIT_CUDA_DRIVER_FUNCTIONS(MOEKIT_CUDA_FIND)
+#undef MOEKIT_CUDA_FIND
+  if (!opened.reason.empty()) return opened;
+  int devices = 0;
+  if (const Result result = opened.table.init(0); result != kSuccess) {
+    opened.reason = "cuInit: " + text_of(opened.table, result);
+  } else if (const Result counted = opened.table.device_count(&devices); counted != kSuccess) {
+    opened.reason = "cuDeviceGetCount: " + text_of(opened.table, counted);
+  } else if (devices == 0) {
+    opened.reason = "the driver finds no device";
+  }
+  return opened;
+}
+
+}  // namespace
+
+const DriverApi* driver_api(std::string* reason) {
+  static const Opened opened = open_driver();
+  if (opened.reason.empty()) return &opened.table;
+  if (reason != nullptr) *reason = opened.reason;
+  return nullptr;
+}
+
+void check(const DriverApi& driver, Result result, const char* call, const std::string& detail) {
+  if (result == kSuccess) return;
+  throw DeviceError("[cuda] " + std::string(call) + ": " + text_of(driver, result) +
+                    (detail.empty() ? "" : ", " + detail));
+}
+
+}  // namespace moekit::cuda

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cuda/packed.h"
+
+#include <utility>
+
+#include "backends/cuda/pack.h"
+#include "core/float_convert.h"
+
+namespace moekit::cuda {
+namespace {
+
+PackedExperts pack_experts(const DeviceContext& device, const ExpertConfig& config,
+                           const std::vector<ExpertTensors>& experts, const ExpertFormats& formats,
+                           bool nonfinite_scales) {
+  const auto pack = [&](ExpertPart part, ExpertPart bias, const WeightFormat& format) {
+    return pack_projection(device, experts, part, bias, format, nonfinite_scales);
+  };
+  PackedExperts packed;
+  packed.config = config;
+  packed.count = static_cast<int>(experts.size());
+  packed.gate = pack(&ExpertTensors::gate, &ExpertTensors::gate_bias, formats.gate);
+  packed.up = pack(&ExpertTensors::up, &ExpertTensors::up_bias, formats.up);
+  packed.down = pack(&ExpertTensors::down, &ExpertTensors::down_bias, formats.down);
+  return packed;
+}
+
+PackedRouter pack_router(const DeviceContext& device, const RouterConfig& config, const RouterTensors& tensors) {
+  PackedRouter packed;
+  if (config.source == RouterSource::kExternal) return packed;
+  const RouterTables tables = read_router_tables(config, tensors);
+  const std::vector<float> weight = read_float32(tensors.weight);
+  const std::int64_t columns = tensors.weight.shape[0], hidden = tensors.weight.shape[1];
+  std::vector<std::byte> staging(packed_bytes(columns, hidden, DType::kFloat32));
+  pack_plain({weight.data(), DType::kFloat32, columns, hidden, hidden, 1}, DType::kFloat32, staging.data());
+  packed.weight = upload_vector(device, staging, "the router");
+  packed.bias = upload_vector(device, tables.bias, "the router");
+  packed.selection_bias = upload_vector(device, tables.selection_bias, "the router");
+  packed.per_expert_scale = upload_vector(device, tables.per_expert_scale, "the router");
+  packed.in_scale = upload_vector(device, tables.in_scale, "the router");
+  packed.tid2eid = upload_vector(device, tables.tid2eid, "the router");
+  packed.vocabulary = tables.vocabulary;
+  return packed;
+}
+
+std::size_t bytes_of(const PackedExperts& experts) noexcept {
+  std::size_t bytes = 0;
+  for (const PackedProjection* p : {&experts.gate, &experts.up, &experts.down}) bytes += p->bytes();
+  return bytes;
+}
+
+}  // namespace
+
+Packed::Packed(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats,
+               const DeviceContext& where)
+    : PackedBlock(config, formats),
+      device(where),
+      router(pack_router(where, config.router, tensors.router)),
+      routed(pack_experts(where, config.expert, tensors.experts, formats.routed, formats.nonfinite_scales)),
+      shared(pack_experts(where, config.shared.expert, tensors.shared, formats.shared, formats.nonfinite_scales)) {
+  if (!tensors.shared_gate) return;
+  ByteScratch scratch;
+  const MatrixView view = tensors.shared_gate.read(scratch);
+  std::vector<float> gate(static_cast<std::size_t>(view.cols));
+  load_as_float(view.data, view.dtype, 0, view.col_stride, view.cols, gate.data());
+  shared_gate = upload_vector(where, gate, "the gate of shared experts");
+}
+
+std::size_t Packed::bytes() const noexcept {
+  std::size_t bytes = bytes_of(routed) + bytes_of(shared) + shared_gate.bytes();
+  for (const DeviceMemory* m : {&router.weight, &router.bias, &router.selection_bias, &router.per_expert_scale,
+                                &router.in_scale, &router.tid2eid})
+    bytes += m->bytes();
+  return bytes;
+}
+
+std::string Packed::explain() const {
+  const bool float32 = routed.first().input_element() == Element::kFloat32;
+  return "cuda:" + std::to_string(device.ordinal) + ": router in float32, a warp a token; experts by " +
+         (float32 ? "float32 multiply-adds" : "mma.sync m16n8k16 on bfloat16, float32 sums") + "\n";
+}
+
+void Packed::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
+  const PackedExperts& source = of_shared ? shared : routed;
+  unpack_matrix(device, source.gate, expert, out.gate);
+  unpack_matrix(device, source.up, expert, out.up);
+  unpack_matrix(device, source.down, expert, out.down);
+  unpack_bias(device, source.gate, expert, out.gate_bias);
+  unpack_bias(device, source.up, expert, out.up_bias);
+  unpack_bias(device, source.down, expert, out.down_bias);
+}
+
+void Packed::retain(DeviceMemory memory) const {
+  const std::lock_guard lock(mutex_);
+  retained_.push_back(std::move(memory));
+}
+
+}  // namespace moekit::cuda
