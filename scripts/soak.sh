@@ -30,6 +30,7 @@ fi
 say "C++ tests under AddressSanitizer, shuffled, for $half s"
 cmake --preset asan --log-level=NOTICE
 cmake --build --preset asan -- --quiet
+MOEKIT_TEST_KILLS=1000 build/asan/tests/convert/convert_process_test --gtest_filter='*KilledAtAnyMoment'
 end=$((SECONDS + half))
 rounds=0
 while [ $SECONDS -lt $end ]; do

@@ -92,6 +92,10 @@ struct LayerOptions {
   std::string backend = "auto";
   /// Accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
   bool nonfinite_scales = false;
+  /// Files of converted layers are mapped and their pages shared with other processes; the environment variable
+  /// MOEKIT_MAP_FILES=0, or false here, reads them into memory instead. A mapped file that is cut short while a layer
+  /// uses it ends the process with SIGBUS, as mappings do; one that is replaced or deleted does no harm.
+  bool map_files = true;
   /// With int8 experts: their inputs are quantised too, row by row with scale max |x| / 127 (A8W8). Faster where the
   /// device multiplies int8, and less accurate; backends that do not decline.
   bool int8_activations = false;
@@ -112,6 +116,10 @@ class MoeLayer {
   /// Packs the tensors; `tensors` may be released afterwards. Throws CheckpointError, UnsupportedError, DeviceError,
   /// std::invalid_argument.
   MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options = {});
+  /// A layer of a file that convert_model wrote (convert.h): nothing is packed, and weights are read when they are
+  /// first used. options.dtype is "auto" or what the file holds; a backend that has another layout is given unpacked
+  /// weights. Throws CheckpointError for a file that is damaged or of another version, layout or dtype.
+  static MoeLayer from_file(const std::string& path, const LayerOptions& options = {});
   ~MoeLayer();
   MoeLayer(MoeLayer&&) noexcept;
   MoeLayer& operator=(MoeLayer&&) noexcept;
@@ -148,6 +156,8 @@ class MoeLayer {
 
  private:
   struct Impl;
+  explicit MoeLayer(std::unique_ptr<Impl> impl);
+  void finish();  // what follows once the weights are there
   std::unique_ptr<Impl> impl_;
 };
 

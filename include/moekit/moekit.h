@@ -3,6 +3,7 @@
 #pragma once
 
 #include "moekit/checkpoint.h"
+#include "moekit/convert.h"
 #include "moekit/core.h"
 #include "moekit/device.h"
 #include "moekit/error.h"

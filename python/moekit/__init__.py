@@ -11,7 +11,7 @@
 `moekit.torch` holds the nn.Module; importing `moekit` never imports torch.
 """
 from ._core import CheckpointError, DeviceError, UnsupportedError, __version__, get_num_threads, set_num_threads
-from .layer import MoeLayer, Routing, load_layer
+from .layer import MoeLayer, Routing, convert, load_layer
 from .moe import MoE
 from .quantised import QuantTensor
 
@@ -24,6 +24,7 @@ __all__ = [
     "Routing",
     "UnsupportedError",
     "__version__",
+    "convert",
     "get_num_threads",
     "load_layer",
     "set_num_threads",

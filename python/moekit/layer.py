@@ -139,10 +139,11 @@ def _total_memory() -> int:
 
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
-               nonfinite_scales: bool = False) -> MoeLayer:
+               nonfinite_scales: bool = False, mmap: bool = True) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
-    path: a folder with config.json and safetensors files, or a GGUF file. layer: index of the decoder layer.
+    path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
+        the decoder layer.
     dtype: "auto" keeps every projection as the checkpoint has it: bfloat16 and float32 (float16 as float32), and
         quantised weights packed at their published width. Or the name of a weight format, and weights that are not in
         it are converted, experts one at a time: "float32" and "bfloat16" (dequantised), or quantised to
@@ -151,11 +152,29 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
     device: "cpu", or "cuda[:N]", "ascend[:N]": arrays stay in host memory and each call copies them.
     backend: "auto", or one to force ("reference").
     nonfinite_scales: accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
+    mmap: converted layers are mapped: nothing is read until it is used, and processes share the pages. False (or
+        MOEKIT_MAP_FILES=0) reads them into memory, which survives that the file is cut short by someone later.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
+
+
+def convert(path, out, dtype: str = "auto", *, force: bool = False, nonfinite_scales: bool = False,
+            progress=None) -> dict[str, Any]:
+    """Packs every Mixture-of-Experts layer of a checkpoint once, into a folder that load_layer maps in milliseconds.
+
+    path: the checkpoint, as for load_layer. out: a folder that is new or empty, or (force) holds a converted model,
+    which is replaced as a whole. dtype, nonfinite_scales: as for load_layer.
+    progress: called with the number of layers done and in all.
+
+    One file a layer, safetensors with checksums, and moekit.json, which is put into place last: whatever ends the
+    process before, the folder holds what it held. Returns {"family", "num_layers", "layers": [{"layer", "file",
+    "bytes", "checksum", "format"}]}. Raises CheckpointError, also when writing fails or another process writes there.
+    """
+    path, out = (os.fsdecode(p) if isinstance(p, bytes) else p for p in (os.fspath(path), os.fspath(out)))
+    return _core.convert_model(path, out, dtype, force, nonfinite_scales, progress)

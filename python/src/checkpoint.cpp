@@ -8,6 +8,7 @@
 #include "bindings.h"
 #include "formats/read.h"
 #include "gil.h"
+#include "moekit/convert.h"
 #include "moekit/model.h"
 
 namespace moekit::python {
@@ -65,20 +66,66 @@ py::dict to_dict(const WeightsInfo& info) {
 
 /// How the weights of each layer's experts lie in the file.
 py::list weights_of(const std::string& path, const std::vector<std::int64_t>& layers) {
-  const Checkpoint checkpoint = Checkpoint::open(path);
   py::list out;
+  if (is_converted(path)) {
+    for (const std::int64_t layer : layers) out.append(to_dict(inspect_converted_weights(path, layer)));
+    return out;
+  }
+  const Checkpoint checkpoint = Checkpoint::open(path);
   for (const std::int64_t layer : layers) out.append(to_dict(inspect_weights(load_block(checkpoint, layer))));
   return out;
+}
+
+/// The conversion, after which the GIL is taken back for `progress` at each layer.
+py::dict convert(const std::string& path, const std::string& out, const std::string& dtype, bool force,
+                 bool nonfinite_scales, const py::object& progress) {
+  ConvertOptions options;
+  options.dtype = dtype;
+  options.force = force;
+  options.nonfinite_scales = nonfinite_scales;
+  // Also where a signal is seen: Ctrl-C ends the conversion after the layer, and what was written is removed.
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(done, total);
+  };
+  ConvertedModel model;
+  {
+    const py::gil_scoped_release released;
+    model = convert_model(path, out, options);
+  }
+  py::list layers;
+  for (const ConvertedLayer& layer : model.layers) {
+    py::dict entry;
+    entry["layer"] = layer.layer;
+    entry["file"] = layer.file;
+    entry["bytes"] = layer.bytes;
+    entry["checksum"] = layer.checksum;
+    entry["format"] = layer.format;
+    layers.append(entry);
+  }
+  py::dict result;
+  result["family"] = model.family;
+  result["num_layers"] = model.num_layers;
+  result["layers"] = layers;
+  return result;
 }
 
 }  // namespace
 
 void bind_checkpoint(py::module_& module) {
-  module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
-                              const std::string& device, const std::string& backend, bool nonfinite_scales) {
-    const LayerOptions options{dtype, parse_device(device), backend, nonfinite_scales};
+  module.def("load_layer",
+             [](const std::string& path, std::int64_t layer, const std::string& dtype, const std::string& device,
+                const std::string& backend, bool nonfinite_scales, bool map_files) {
+               const LayerOptions options{dtype, parse_device(device), backend, nonfinite_scales, map_files};
+               const ReleaseGil released;
+               return std::make_shared<MoeLayer>(load_layer(path, layer, options));
+             });
+  module.def("convert_model", &convert);
+  module.def("is_converted", &is_converted);
+  module.def("verify_converted", [](const std::string& path, std::int64_t layer) {
     const ReleaseGil released;
-    return std::make_shared<MoeLayer>(load_layer(path, layer, options));
+    verify_converted(path, layer);
   });
   module.def("inspect_model", &inspect);
   module.def("block_config",

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "moekit/device.h"
 #include "moekit/layer.h"
@@ -21,6 +22,20 @@ struct Support {
   explicit operator bool() const noexcept { return reason.empty(); }
 };
 
+/// A piece of a packed block as a file can keep it.
+struct PackedPart {
+  std::string name;
+  DType dtype = DType::kUInt8;
+  std::vector<std::int64_t> shape;        // contiguous, row-major
+  std::shared_ptr<const std::byte> data;  // host memory at a multiple of 64 bytes, as long as dtype and shape say
+};
+/// The experts of a packed block. Router and gate of the shared experts are not among them: they are small, and packed
+/// again when a file is loaded.
+struct PackedParts {
+  std::string layout;  // the backend's name for its layout, with a version
+  std::vector<PackedPart> parts;
+};
+
 /// A block's weights in a backend's own layout. Derived classes hold the rest.
 class PackedBlock {
  public:
@@ -31,6 +46,9 @@ class PackedBlock {
   /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32 or, into uint8,
   /// their codes. `out` has been checked. Throws UnsupportedError.
   virtual void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const;
+  /// What import_block makes the same block of, on any machine; parts of the block's own memory live as long as it.
+  /// Throws UnsupportedError where the backend does not offer it.
+  virtual PackedParts export_parts() const;
   const BlockConfig& config() const noexcept { return config_; }
   const BlockFormats& formats() const noexcept { return formats_; }
 
@@ -69,6 +87,16 @@ class Backend {
   /// another format is dequantised or quantised (formats/read.h).
   virtual std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
                                             const BlockFormats& formats, const Device& device) const = 0;
+
+  /// The layout that export_parts of its blocks names and import_block takes; empty where they are not offered.
+  virtual std::string_view layout() const noexcept { return {}; }
+  /// The inverse of export_parts: uses the memory of the parts, which it keeps alive, where it lies. The bytes are not
+  /// trusted: whatever they are, the block stays within its memory. `dense` has the router and the gate of the shared
+  /// experts only. Throws UnsupportedError where the backend does not offer it or the layout is not its own;
+  /// CheckpointError for parts that do not fit the configuration.
+  virtual std::unique_ptr<PackedBlock> import_block(const BlockConfig& config, const BlockTensors& dense,
+                                                    const BlockFormats& formats, const PackedParts& parts,
+                                                    const Device& device) const;
 
   virtual std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const = 0;
   virtual std::unique_ptr<Workspace> new_workspace(const PackedBlock& block) const = 0;

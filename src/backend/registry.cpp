@@ -13,6 +13,16 @@ void PackedBlock::unpack(std::int64_t, bool, const ExpertViews&) const {
   throw UnsupportedError("[unpack] " + names(formats_) + " weights do not come back from this backend");
 }
 
+PackedParts PackedBlock::export_parts() const {
+  throw UnsupportedError("[export] this backend does not offer files of packed weights");
+}
+
+std::unique_ptr<PackedBlock> Backend::import_block(const BlockConfig&, const BlockTensors&, const BlockFormats&,
+                                                   const PackedParts& parts, const Device&) const {
+  throw UnsupportedError("[import] the backend " + std::string(name()) + " does not offer to load '" + parts.layout +
+                         "'");
+}
+
 #define X(name) const Backend& name##_backend();
 #include "moekit_backends.inc"
 #undef X

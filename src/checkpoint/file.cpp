@@ -100,7 +100,7 @@ void FileStorage::read_into(std::uint64_t offset, std::size_t bytes, void* out) 
 const std::byte* FileStorage::map() const {
   const std::lock_guard<std::mutex> lock(map_mutex_);
   if (map_ == nullptr) {
-    void* address = ::mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_PRIVATE, descriptor_, 0);
+    void* address = ::mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_SHARED, descriptor_, 0);
     if (address == MAP_FAILED) checkpoint_error("map", path_, errno_text(errno));
     map_ = static_cast<const std::byte*>(address);
   }

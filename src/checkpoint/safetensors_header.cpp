@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <set>
 #include <utility>
 
 #include "checkpoint/json.h"
@@ -42,6 +41,7 @@ class HeaderSax final : public StrictSax {
  public:
   explicit HeaderSax(std::string_view file) : StrictSax(kOperation, file) {}
   std::vector<SafetensorsEntry> take() { return std::move(entries_); }
+  SafetensorsMetadata take_metadata() { return std::move(metadata_); }
 
   bool null() override { return unexpected("null"); }
   bool boolean(bool value) override { return unexpected(value ? "true" : "false"); }
@@ -62,7 +62,10 @@ class HeaderSax final : public StrictSax {
     return true;
   }
   bool string(string_t& value) override {
-    if (in_metadata_ && depth() == 2) return true;
+    if (in_metadata_ && depth() == 2) {
+      metadata_value_->second = std::move(value);
+      return true;
+    }
     if (depth() != 2 || field_ != kDType) return unexpected(in_quotes(value));
     for (const DTypeName& known : kDTypeNames)
       if (known.name == value) {
@@ -98,7 +101,9 @@ class HeaderSax final : public StrictSax {
   bool key(string_t& name) override {
     if (depth() == 1) return start_entry(name);
     if (in_metadata_) {
-      if (!metadata_keys_.insert(name).second) fail("__metadata__: duplicate key " + in_quotes(name));
+      const auto [place, is_new] = metadata_.emplace(name, "");
+      if (!is_new) fail("__metadata__: duplicate key " + in_quotes(name));
+      metadata_value_ = place;
       return true;
     }
     field_ = name == "dtype" ? kDType : name == "shape" ? kShape : name == "data_offsets" ? kOffsets : kNone;
@@ -138,7 +143,8 @@ class HeaderSax final : public StrictSax {
   }
 
   std::vector<SafetensorsEntry> entries_;
-  std::set<std::string, std::less<>> metadata_keys_;
+  SafetensorsMetadata metadata_;
+  SafetensorsMetadata::iterator metadata_value_;  // of the key that was read last
   bool in_metadata_ = false;
   bool has_metadata_ = false;
   unsigned field_ = 0, seen_ = 0, offsets_ = 0;
@@ -194,6 +200,12 @@ void check_layout(std::vector<SafetensorsEntry>& entries, std::uint64_t data_byt
 
 }  // namespace
 
+std::string_view safetensors_dtype(DType dtype) noexcept {
+  for (const DTypeName& known : kDTypeNames)
+    if (known.dtype == dtype) return known.name;
+  return {};
+}
+
 std::uint64_t safetensors_header_length(std::string_view prefix, std::uint64_t file_size, std::string_view file) {
   if (file_size < 8 || prefix.size() < 8)
     checkpoint_error(kOperation, file, "file of " + std::to_string(file_size) + " bytes, a header needs at least 8");
@@ -211,12 +223,13 @@ std::uint64_t safetensors_header_length(std::string_view prefix, std::uint64_t f
 }
 
 std::vector<SafetensorsEntry> parse_safetensors_header(std::string_view json, std::uint64_t file_size,
-                                                       std::string_view file) {
+                                                       std::string_view file, SafetensorsMetadata* metadata) {
   if (file_size < 8 || json.size() > file_size - 8)
     checkpoint_error(kOperation, file, "header passes the end of the file of " + std::to_string(file_size) + " bytes");
   HeaderSax sax(file);
   sax.parse(json);
   std::vector<SafetensorsEntry> entries = sax.take();
+  if (metadata != nullptr) *metadata = sax.take_metadata();
   check_names(entries, file);
   for (const SafetensorsEntry& entry : entries) check_size(entry, file);
   const std::uint64_t data_begin = 8 + json.size();

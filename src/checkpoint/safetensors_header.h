@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,12 @@ struct SafetensorsEntry {
   std::uint64_t end = 0;
 };
 
+/// What "__metadata__" holds: strings by name.
+using SafetensorsMetadata = std::map<std::string, std::string, std::less<>>;
+
+/// The name that the format gives a dtype: "BF16".
+std::string_view safetensors_dtype(DType dtype) noexcept;
+
 /// Length of the JSON text. `prefix` holds the first 8 bytes of the file, or all of a shorter one.
 /// Throws CheckpointError.
 std::uint64_t safetensors_header_length(std::string_view prefix, std::uint64_t file_size, std::string_view file);
@@ -33,6 +40,6 @@ std::uint64_t safetensors_header_length(std::string_view prefix, std::uint64_t f
 /// lie in the file, fit dtype and shape, and together they fill the file without overlap or hole.
 /// Throws CheckpointError naming file, tensor, value seen and limit. Time is O(n log n) in the tensors.
 std::vector<SafetensorsEntry> parse_safetensors_header(std::string_view json, std::uint64_t file_size,
-                                                       std::string_view file);
+                                                       std::string_view file, SafetensorsMetadata* metadata = nullptr);
 
 }  // namespace moekit

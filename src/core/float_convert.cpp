@@ -6,15 +6,36 @@
 #include <limits>
 
 namespace moekit {
+namespace {
 
-float fp16_to_float(std::uint16_t value) noexcept {
+// Inlined into the loops below.
+float fp16(std::uint16_t value) noexcept {
   const std::uint32_t sign = std::uint32_t{value & 0x8000u} << 16;
   const std::uint32_t exponent = (value >> 10) & 31u, mantissa = value & 0x3ffu;
   if (exponent == 31) return float_from_bits(sign | 0x7f800000u | mantissa << 13);
   if (exponent != 0) return float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
-  const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);  // subnormal: mantissa 2^-24
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;  // subnormal: mantissa 2^-24
   return sign != 0 ? -magnitude : magnitude;
 }
+
+float fp8_e4m3(std::uint8_t value) noexcept {
+  if ((value & 0x7fu) == 0x7fu) return std::numeric_limits<float>::quiet_NaN();
+  // Normal: the bits of a float32 with another bias, 127 - 7. Below: mantissa 2^-9.
+  const std::uint32_t code = value & 0x7fu;
+  const float magnitude = code >= 8 ? float_from_bits((code << 20) + (120u << 23)) : static_cast<float>(code) * 0x1p-9f;
+  return (value & 0x80u) != 0 ? -magnitude : magnitude;
+}
+
+float fp8_e8m0(std::uint8_t value) noexcept {
+  if (value == 255) return std::numeric_limits<float>::quiet_NaN();
+  return float_from_bits(value != 0 ? std::uint32_t{value} << 23 : 0x00400000u);  // 2^-127 is subnormal
+}
+
+}  // namespace
+
+float fp16_to_float(std::uint16_t value) noexcept { return fp16(value); }
+float fp8_e4m3_to_float(std::uint8_t value) noexcept { return fp8_e4m3(value); }
+float fp8_e8m0_to_float(std::uint8_t value) noexcept { return fp8_e8m0(value); }
 
 std::uint16_t float_to_fp16(float value) noexcept {
   const std::uint32_t bits = bits_from_float(value), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
@@ -26,14 +47,6 @@ std::uint16_t float_to_fp16(float value) noexcept {
   }
   const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
-}
-
-float fp8_e4m3_to_float(std::uint8_t value) noexcept {
-  if ((value & 0x7fu) == 0x7fu) return std::numeric_limits<float>::quiet_NaN();
-  const int exponent = (value >> 3) & 15, mantissa = value & 7;
-  const float magnitude = exponent != 0 ? std::ldexp(8.0f + static_cast<float>(mantissa), exponent - 10)
-                                        : std::ldexp(static_cast<float>(mantissa), -9);
-  return (value & 0x80u) != 0 ? -magnitude : magnitude;
 }
 
 std::uint8_t float_to_fp8_e4m3(float value) noexcept {
@@ -53,11 +66,6 @@ std::uint8_t float_to_fp8_e4m3(float value) noexcept {
 
 float fp8_e5m2_to_float(std::uint8_t value) noexcept {
   return fp16_to_float(static_cast<std::uint16_t>(std::uint32_t{value} << 8));
-}
-
-float fp8_e8m0_to_float(std::uint8_t value) noexcept {
-  if (value == 255) return std::numeric_limits<float>::quiet_NaN();
-  return std::ldexp(1.0f, int{value} - 127);
 }
 
 namespace {
@@ -85,10 +93,10 @@ void load_as_float(const void* data, DType dtype, std::int64_t first, std::int64
     case DType::kFloat64: return load_all<double>(data, first, stride, count, out, cast);
     case DType::kFloat32: return load_all<float>(data, first, stride, count, out, cast);
     case DType::kBFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, bf16_to_float);
-    case DType::kFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, fp16_to_float);
-    case DType::kFloat8E4M3: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e4m3_to_float);
+    case DType::kFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, fp16);
+    case DType::kFloat8E4M3: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e4m3);
     case DType::kFloat8E5M2: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e5m2_to_float);
-    case DType::kFloat8E8M0: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e8m0_to_float);
+    case DType::kFloat8E8M0: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e8m0);
     case DType::kInt64: return load_all<std::int64_t>(data, first, stride, count, out, cast);
     case DType::kInt32: return load_all<std::int32_t>(data, first, stride, count, out, cast);
     case DType::kInt16: return load_all<std::int16_t>(data, first, stride, count, out, cast);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of weight formats by name. A format that weights can be brought into has a quantiser: one file each, one line
-// each in formats.cpp.
+// The list of weight formats by name. A format that weights can be brought into has a quantiser: one file each, one
+// line each in formats.cpp.
 #pragma once
 
 #include <string_view>
@@ -15,6 +15,10 @@ struct FormatEntry {
   /// Rows of float32 [rows, cols] to codes and scales; `out` has its sizes and format set. Null: only read, never made.
   void (*quantise)(const float* rows, QuantRows& out) = nullptr;
 };
+
+/// Checks that a format of a known name is one that can be: for formats that come from files.
+/// Throws std::invalid_argument naming the field, its value and the limit.
+void validate(const WeightFormat& format);
 
 /// All formats, in the order in which they are documented.
 const FormatEntry* weight_formats(std::size_t* count);

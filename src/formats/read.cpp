@@ -92,8 +92,8 @@ const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& for
   read_floats(matrix, false, scratch);
   for (std::size_t i = 0; i < scratch.floats.size(); ++i)
     if (!std::isfinite(scratch.floats[i]))
-      fail(matrix.tensor, "element (" + std::to_string(static_cast<std::int64_t>(i) / matrix.cols) + ", " +
-                              std::to_string(static_cast<std::int64_t>(i) % matrix.cols) + ") is " +
+      fail(matrix.tensor, "element (" + std::to_string(scratch.first_row + static_cast<std::int64_t>(i) / matrix.cols) +
+                              ", " + std::to_string(static_cast<std::int64_t>(i) % matrix.cols) + ") is " +
                               std::to_string(scratch.floats[i]) + ", which " + std::string(format.name) +
                               " cannot hold");
   scratch.quant.resize(format, matrix.rows, matrix.cols);

@@ -14,6 +14,7 @@ struct ReadScratch {
   ByteScratch bytes, scale_bytes;
   std::vector<float> floats;
   QuantRows quant;
+  std::int64_t first_row = 0;  // of the matrix that is read in its own matrix, for messages
 };
 
 /// The matrix as plain elements: as they lie, or dequantised to float32. The view lives until scratch is next used.

@@ -7,6 +7,7 @@
 #include "core/environment.h"
 #include "layer/choose_formats.h"
 #include "layer/forward_checks.h"
+#include "layer/packed_layer.h"
 #include "layer/rows.h"
 #include "layer/slot_pool.h"
 #include "moekit/error.h"
@@ -27,7 +28,7 @@ struct MoeLayer::Impl {
   BlockFormats formats;
   std::string format_names;
   Device device;
-  std::string declined;
+  std::string declined, source;  // source: of layers from files
   std::vector<std::string> notes;
   const Backend& backend;
   RouterTables limits;  // of the tables only the vocabulary: what checking a call's inputs needs
@@ -42,7 +43,37 @@ MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const
   impl_->notes = tensors.notes;
   if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
   impl_->packed = impl_->backend.pack(config, tensors, impl_->formats, options.device);
-  impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, options.device);
+  finish();
+}
+
+MoeLayer::MoeLayer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { finish(); }
+
+MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& options) {
+  const PackedLayer layer = open_packed_layer(path);
+  const std::string held = names(layer.formats);
+  if (options.dtype != "auto" && options.dtype != held)
+    throw CheckpointError("[load] " + path + ": converted to " + held + ", dtype '" + options.dtype +
+                          "' asked; convert the checkpoint again with that dtype");
+  if (options.backend != "auto" && backend_by_name(options.backend).layout() != layer.layout)
+    return MoeLayer(layer.config, unpacked_tensors(layer), [&] {
+      LayerOptions unpacked = options;
+      unpacked.dtype = "auto";
+      return unpacked;
+    }());
+  BlockFormats formats = layer.formats;
+  formats.int8_activations = options.int8_activations;
+  auto impl = std::make_unique<Impl>(layer.config, formats, options);
+  impl->limits.vocabulary = layer.dense.router.tid2eid ? layer.dense.router.tid2eid.shape[0] : 0;
+  impl->notes = layer.dense.notes;
+  const bool map = options.map_files && environment("MOEKIT_MAP_FILES") != "0";
+  impl->source = path + (map ? ", mapped" : ", read into memory");
+  impl->packed =
+      impl->backend.import_block(layer.config, layer.dense, formats, packed_parts(layer, map), options.device);
+  return MoeLayer(std::move(impl));
+}
+
+void MoeLayer::finish() {
+  impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, impl_->device);
   if (environment("MOEKIT_VERBOSE") == "1") std::fprintf(stderr, "%s", explain().c_str());
 }
 
@@ -167,6 +198,7 @@ std::string MoeLayer::explain() const {
   text += "experts: " + std::string(activation_name(e.act)) + ", " + std::to_string(e.input) + " -> " +
           (e.intermediate > 0 ? std::to_string(e.intermediate) + " -> " : "") + std::to_string(e.output) + "\n";
   if (impl.config.shared.count > 0) text += "shared experts: " + std::to_string(impl.config.shared.count) + "\n";
+  if (!impl.source.empty()) text += "file: " + impl.source + "\n";
   text += impl.packed->explain();
   if (!text.empty() && text.back() != '\n') text += "\n";
   if (!impl.declined.empty()) text += "declined:\n" + impl.declined;

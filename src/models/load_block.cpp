@@ -8,6 +8,7 @@
 #include "checkpoint/text.h"
 #include "formats/read.h"
 #include "models/accounting.h"
+#include "models/converted.h"
 #include "models/expert_tensors.h"
 #include "models/family.h"
 #include "models/gguf.h"
@@ -104,6 +105,7 @@ MatrixRef take_shared_gate(const Family& family, std::int64_t hidden, Accounting
 }  // namespace
 
 ModelInfo inspect_model(const std::string& path) {
+  if (is_converted(path)) return inspect_converted(path);
   Model model = read_model(path);
   ModelInfo info = {model.family.name, count_layers(model.family, model.config),
                     moe_layers(model.family, model.config)};
@@ -113,11 +115,13 @@ ModelInfo inspect_model(const std::string& path) {
 }
 
 BlockConfig block_config(const std::string& path, std::int64_t layer) {
+  if (is_converted(path)) return converted_config(path, layer);
   Model model = read_model(path);
   return read_layer(model, layer);
 }
 
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
+  if (is_converted(path)) return load_converted(path, layer);
   Model model = read_model(path);
   read_layer(model, layer);  // what config.json does not allow is told before files are opened
   return load_block(Checkpoint::open(path), layer);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "models/converted.h"
 #include "moekit/model.h"
 
 namespace moekit {
 
 MoeLayer load_layer(const std::string& path, std::int64_t layer, const LayerOptions& options) {
+  if (is_converted(path)) return MoeLayer::from_file(converted_file(path, layer), options);
   const LoadedBlock block = load_block(path, layer);
   return MoeLayer(block.config, block.tensors, options);
 }

@@ -24,7 +24,7 @@ RANKS = {"core": 0, "formats": 1, "routing": 1, "backend": 2, "backends": 3, "ch
 PUBLIC_ROOMS = {"core.h": "core", "device.h": "core", "error.h": "core", "tensor.h": "core", "router.h": "routing",
                 "weight_format.h": "core", "quantised.h": "core",
                 "permutation.h": "routing", "layer.h": "backend", "checkpoint.h": "checkpoint", "moe.h": "layer",
-                "model.h": "models", "parallel.h": "parallel", "moekit.h": "python"}
+                "model.h": "models", "convert.h": "models", "parallel.h": "parallel", "moekit.h": "python"}
 MAX_LINES = 300
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<(moekit/[^>]+)>)')
 # Flags that change what floating-point code means, or that tie the library to the machine that built it.

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every Mixture-of-Experts layer of a checkpoint on random inputs and compares it with the reference backend.
 
+Of a converted model the checksums of all data are compared first; the reference then computes with the weights as they
+are unpacked from the file.
+
 NMSE is the sum of squared differences over the sum of squares of the reference. Routing is compared too: a token whose
 experts differ is left out of the NMSE and counted, since two scores may tie within rounding."""
 from __future__ import annotations
@@ -42,8 +45,10 @@ def run(args):
     if args.tokens < 1:
         raise ValueError(f"--tokens is {args.tokens}, expected >= 1")
     moe_layers = _core.inspect_model(args.path)["moe_layers"]
-    rows = []
+    rows, converted = [], _core.is_converted(args.path)
     for index in args.layer or moe_layers:
+        if converted:
+            _core.verify_converted(args.path, index)
         layer = load_layer(args.path, index, dtype=args.dtype)
         reference = load_layer(args.path, index, dtype=args.dtype, backend="reference")
         random = np.random.default_rng([args.seed, index])
@@ -57,7 +62,8 @@ def run(args):
     if sys.stderr.isatty():
         print("\r" + " " * 20 + "\r", end="", file=sys.stderr)
     agrees = all(row["agrees"] for row in rows)
-    return {"path": args.path, "tokens": args.tokens, "layers": rows, "agrees": agrees}, EXIT_OK if agrees else EXIT_DIFFERS
+    checksums = {"checksums": "agree"} if converted else {}
+    return {"path": args.path, "tokens": args.tokens, **checksums, "layers": rows, "agrees": agrees}, EXIT_OK if agrees else EXIT_DIFFERS
 
 
 def render(f) -> str:
@@ -65,5 +71,7 @@ def render(f) -> str:
     for r in f["layers"]:
         lines.append(f"{r['layer']:>5} {r['backend']:<10} {r['dtype']:<9} {r['nmse']:>9.2e} {r['limit']:>8.0e} "
                      f"{r['rerouted']:>8.1%} {'' if r['agrees'] else '  DIFFERS'}")
+    if "checksums" in f:
+        lines.append("checksums of all data agree")
     lines.append("all layers agree with the reference" if f["agrees"] else "layers DIFFER from the reference")
     return "\n".join(lines)

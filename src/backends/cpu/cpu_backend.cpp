@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "backend/backend.h"
+#include "backends/cpu/import_group.h"
 #include "backends/cpu/packed.h"
 #include "backends/cpu/route.h"
 #include "backends/cpu/schedule.h"
@@ -40,6 +41,12 @@ class CpuBackend final : public Backend {
   std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats,
                                     const Device&) const override {
     return std::make_unique<CpuBlock>(config, tensors, formats);
+  }
+  std::string_view layout() const noexcept override { return kPanelLayout; }
+  std::unique_ptr<PackedBlock> import_block(const BlockConfig& config, const BlockTensors& dense,
+                                            const BlockFormats& formats, const PackedParts& parts,
+                                            const Device&) const override {
+    return std::make_unique<CpuBlock>(config, dense, formats, parts);
   }
   std::size_t workspace_bytes(const PackedBlock& block, std::int64_t max_tokens) const override {
     return experts_workspace_bytes(block_of(block), max_tokens);

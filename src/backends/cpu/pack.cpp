@@ -19,6 +19,24 @@ void transpose_tiles(const std::byte* rows, std::int64_t row_bytes, std::int64_t
                    tiles + s * kStepBytes + line * kLineBytes + column * 4, kLineBytes);
 }
 
+// A row in the packed dtype. `floats` is scratch.
+void load_row(const MatrixView& m, std::int64_t r, DType weight, std::vector<float>& floats, std::byte* out) {
+  const std::int64_t begin = r * m.row_stride;
+  if (m.dtype == weight && m.col_stride == 1) {
+    const auto size = static_cast<std::int64_t>(dtype_size(weight));
+    std::memcpy(out, static_cast<const std::byte*>(m.data) + begin * size, static_cast<std::size_t>(m.cols * size));
+    return;
+  }
+  floats.resize(static_cast<std::size_t>(m.cols));
+  load_as_float(m.data, m.dtype, begin, m.col_stride, m.cols, floats.data());
+  if (weight != DType::kBFloat16) {
+    std::memcpy(out, floats.data(), floats.size() * sizeof(float));
+    return;
+  }
+  auto* shorts = reinterpret_cast<std::uint16_t*>(out);
+  for (std::int64_t c = 0; c < m.cols; ++c) shorts[c] = float_to_bf16(floats[static_cast<std::size_t>(c)]);
+}
+
 // Rows [first, first + 16) of a matrix (absent ones are zero) to the tiles of half a panel.
 void pack_tiles(const MatrixView& m, std::int64_t first, DType weight, std::int64_t steps, PackScratch& scratch,
                 std::byte* tiles) {
@@ -28,17 +46,16 @@ void pack_tiles(const MatrixView& m, std::int64_t first, DType weight, std::int6
     const std::byte* rows = static_cast<const std::byte*>(m.data) + first * m.row_stride * size;
     return transpose_tiles(rows, m.row_stride * size, steps, tiles);
   }
-  scratch.rows.assign(static_cast<std::size_t>(16 * row_bytes), std::byte{0});
-  for (std::int64_t r = 0; r < 16 && first + r < m.rows; ++r) {
+  scratch.rows.resize(static_cast<std::size_t>(16 * row_bytes));
+  const std::int64_t used = m.cols * size;
+  for (std::int64_t r = 0; r < 16; ++r) {
     std::byte* row = scratch.rows.data() + r * row_bytes;
-    const std::int64_t begin = (first + r) * m.row_stride;
-    if (m.dtype == weight && m.col_stride == 1) {
-      std::memcpy(row, static_cast<const std::byte*>(m.data) + begin * size, static_cast<std::size_t>(m.cols * size));
+    if (first + r >= m.rows) {
+      std::memset(row, 0, static_cast<std::size_t>(row_bytes));
       continue;
     }
-    scratch.row.resize(static_cast<std::size_t>(m.cols));
-    load_as_float(m.data, m.dtype, begin, m.col_stride, m.cols, scratch.row.data());
-    for (std::int64_t c = 0; c < m.cols; ++c) store_float(row, weight, c, scratch.row[static_cast<std::size_t>(c)]);
+    load_row(m, first + r, weight, scratch.row, row);
+    std::memset(row + used, 0, static_cast<std::size_t>(row_bytes - used));
   }
   transpose_tiles(scratch.rows.data(), row_bytes, steps, tiles);
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The experts of a group: layout of its projections, then one expert at a time, experts in parallel.
+// The experts of a group: one at a time, experts in parallel.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
 #include <string>
 
+#include "backends/cpu/group_layout.h"
 #include "backends/cpu/pack.h"
 #include "backends/cpu/pack_tiles.h"
 #include "core/thread_pool.h"
 #include "moekit/error.h"
+#include "moekit/quantised.h"
 
 namespace moekit::cpu {
 namespace {
@@ -23,33 +25,15 @@ bool tiles_share_scales(const MatrixRef& matrix, const WeightFormat& format) {
   return matrix.row_stride == 1 && matrix.offset % matrix.quant->rows % kTileColumns == 0;
 }
 
-TileFormat stream_of(const std::vector<ExpertTensors>& tensors, Part part, const WeightFormat& format) {
+StreamChoice choose_stream(const std::vector<ExpertTensors>& tensors, Part part, const WeightFormat& format) {
+  if (format.plain() || !(tensors.front().*part)) return {};
   const auto every = [&](auto&& holds) {
     return std::all_of(tensors.begin(), tensors.end(), [&](const ExpertTensors& e) { return holds(e.*part); });
   };
   const bool uniform = every([&](const MatrixRef& m) { return tiles_share_scales(m, format); });
   const bool in_order = every(
       [&](const MatrixRef& m) { return m.quant == nullptr || m.quant->format != format || !has_column_groups(m); });
-  return tile_format(format, (tensors.front().*part).cols, uniform, !in_order);
-}
-
-// `made`: k that the projection reads. `first`, `second`: what tile 0 and tile 1 of a panel are.
-Projection projection(const std::vector<ExpertTensors>& tensors, Part first, Part second, const WeightFormat& a,
-                      const WeightFormat& b, std::int64_t panels, std::int64_t made, DType plain, DType quantised) {
-  Projection p;
-  p.panels = panels;
-  p.quantised = !a.plain();
-  p.weight = p.quantised ? quantised : plain;
-  if (!p.quantised) {
-    p.steps = ceil_div(made, step_columns(p.weight));
-    p.panel_bytes = checked_mul(p.steps, kStepBytes, "panel");
-    return p;
-  }
-  p.half[0] = stream_of(tensors, first, a);
-  p.half[1] = stream_of(tensors, second, b);
-  p.steps = ceil_div(made, kQuantStep) * (kQuantStep / step_columns(p.weight));
-  p.panel_bytes = p.half[0].bytes() + p.half[1].bytes();
-  return p;
+  return {uniform, !in_order};
 }
 
 // Groups of the columns for streams that go by column.
@@ -64,10 +48,21 @@ void store_columns(const QuantRows& rows, std::uint16_t* out) {
 // multiplied by 2^120 where the codes' bits are used as they are.
 bool needs_exact(const QuantRows& rows) {
   if (rows.format.code != Code::kE4M3) return false;
-  const auto is_nan = [](std::uint8_t code) { return (code & 0x7f) == 0x7f; };
+  unsigned nans = 0;  // all of them, so that the loop is one of vectors
+  for (const std::uint8_t code : rows.codes) nans |= (code & 0x7f) == 0x7f ? 1u : 0u;
   const auto is_large = [](float scale) { return !(std::fabs(scale) < 64.0f); };
-  return std::any_of(rows.codes.begin(), rows.codes.end(), is_nan) ||
-         std::any_of(rows.scales.begin(), rows.scales.end(), is_large);
+  return nans != 0 || std::any_of(rows.scales.begin(), rows.scales.end(), is_large);
+}
+
+// Rows that are read and packed at once: whole panels, whole blocks of FP8 scales, and few enough that they are still
+// in the second-level cache when they are packed.
+constexpr std::int64_t kSliceRows = 128;
+
+// Whether rows of the matrix lie together in the file. `format`: what it becomes, whose scales may span rows.
+bool has_slices(const MatrixRef& matrix, const WeightFormat& format) {
+  if (kSliceRows % format.scale_rows != 0) return false;
+  if (matrix.quant == nullptr) return matrix.col_stride == 1;
+  return matrix.quant->packing != Packing::kGptq && matrix.quant->packing != Packing::kAwq;
 }
 
 struct Packer {
@@ -75,99 +70,94 @@ struct Packer {
   std::atomic<bool>& exact;
   PackScratch scratch;
 
+  // Calls body(slice, its first row, whether it is the last).
+  template <class Body>
+  void for_slices(const MatrixRef& matrix, const WeightFormat& format, Body&& body) {
+    const std::int64_t step = has_slices(matrix, format) ? kSliceRows : matrix.rows;
+    for (std::int64_t first = 0; first < matrix.rows; first += step) {
+      scratch.read.first_row = first;
+      body(row_slice(matrix, first, std::min(step, matrix.rows - first)), first, first + step >= matrix.rows);
+    }
+  }
+
   // Tile `half` of every panel from rows 16 i, or (half -1) both tiles from rows 32 i.
   void quantised(const MatrixRef& matrix, const Projection& p, int half, std::byte* panels, std::uint16_t* columns) {
     const TileFormat& format = p.half[std::max(half, 0)];
-    const QuantRows& rows = read_quantised(matrix, format.weight, nonfinite_scales, scratch.read);
-    if (columns != nullptr) store_columns(rows, columns);
-    if (needs_exact(rows)) exact.store(true, std::memory_order_relaxed);
     const std::int64_t tiles = half < 0 ? 2 * p.panels : p.panels;
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
-      pack_stream(rows, tile * kTileColumns, format, scratch.plane,
-                  panels + panel * p.panel_bytes + side * p.half[0].bytes());
-    }
+    for_slices(matrix, format.weight, [&](const MatrixRef& slice, std::int64_t first, bool last) {
+      const QuantRows& rows = read_quantised(slice, format.weight, nonfinite_scales, scratch.read);
+      if (columns != nullptr && format.by_column) store_columns(rows, columns);
+      if (!exact.load(std::memory_order_relaxed) && needs_exact(rows)) exact.store(true, std::memory_order_relaxed);
+      const std::int64_t end = last ? tiles : (first + slice.rows) / kTileColumns;
+      for (std::int64_t tile = first / kTileColumns; tile < end; ++tile) {
+        const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
+        pack_stream(rows, tile * kTileColumns - first, format, scratch.plane,
+                    panels + panel * p.panel_bytes + side * p.half[0].bytes());
+      }
+    });
   }
   void whole(const MatrixRef& matrix, const Projection& p, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, -1, panels, columns);
-    pack_plain(read_plain(matrix, scratch.read, nonfinite_scales), p.weight, p.steps, scratch, panels);
+    for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
+      pack_plain(read_plain(slice, scratch.read, nonfinite_scales), p.weight, p.steps, scratch,
+                 panels + first / kPanelColumns * p.panel_bytes);
+    });
   }
   void half(const MatrixRef& matrix, const Projection& p, int side, std::byte* panels, std::uint16_t* columns) {
     if (p.quantised) return quantised(matrix, p, side, panels, columns);
-    pack_half(read_plain(matrix, scratch.read, nonfinite_scales), side, p.weight, p.steps, scratch, panels);
+    for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
+      pack_half(read_plain(slice, scratch.read, nonfinite_scales), side, p.weight, p.steps, scratch,
+                panels + first / kTileColumns * p.panel_bytes);
+    });
   }
 };
-
-// Columns [3][stride] of an expert: gate, up, down.
-std::int64_t column_stride(const ExpertGroup& group) {
-  const std::int64_t widest = std::max(group.config.input, group.config.intermediate);
-  const bool needed = group.up.half[0].by_column || group.up.half[1].by_column || group.down.half[0].by_column;
-  return needed ? round_up(widest, kQuantStep) : 0;
-}
 
 }  // namespace
 
 ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors,
-                       const ExpertFormats& formats, DType plain, DType quantised, bool nonfinite_scales) {
-  ExpertGroup group;
-  group.config = config;
-  group.activation = {config.act, static_cast<float>(config.limit), static_cast<float>(config.alpha),
-                      static_cast<float>(config.up_add)};
-  const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
-  if (!linear)
-    group.up =
-        projection(tensors, gated ? &ExpertTensors::gate : &ExpertTensors::up, &ExpertTensors::up,
-                   gated ? formats.gate : formats.up, formats.up,
-                   ceil_div(config.intermediate, gated ? kTileColumns : kPanelColumns), config.input, plain, quantised);
-  // A panel of an ungated up-projection makes 32 columns of A: the down-projection takes them whole.
-  const std::int64_t made = linear  ? config.input
-                            : gated ? config.intermediate
-                                    : round_up(config.intermediate, kPanelColumns);
-  group.down = projection(tensors, &ExpertTensors::down, &ExpertTensors::down, formats.down, formats.down,
-                          ceil_div(config.output, kPanelColumns), made, plain, quantised);
-  const std::int64_t count = static_cast<std::int64_t>(tensors.size());
-  const std::int64_t up_bytes = group.up.bytes(), expert_bytes = up_bytes + group.down.bytes();
-  const std::int64_t bias_floats = (group.up.panels + group.down.panels) * kPanelColumns;
-  const std::int64_t columns_each = 3 * column_stride(group);
-  const bool has_bias = config.up_bias || config.down_bias;
-  group.storage = AlignedBuffer(static_cast<std::size_t>(checked_mul(count, expert_bytes, "experts")));
-  group.biases = AlignedBuffer(static_cast<std::size_t>(has_bias ? checked_mul(count, bias_floats * 4, "biases") : 0));
-  group.columns = AlignedBuffer(static_cast<std::size_t>(checked_mul(count, columns_each * 2, "column groups")));
-  group.experts.resize(tensors.size());
+                       const ExpertFormats& formats, const StepElements& elements, bool nonfinite_scales) {
+  const GroupChoice choice = {choose_stream(tensors, &ExpertTensors::gate, formats.gate),
+                              choose_stream(tensors, &ExpertTensors::up, formats.up),
+                              choose_stream(tensors, &ExpertTensors::down, formats.down)};
+  ExpertGroup group = group_layout(config, formats, choice, elements);
+  const auto count = static_cast<std::int64_t>(tensors.size());
+  const ExpertSizes sizes = expert_sizes(group);
+  const auto bytes = [&](std::int64_t each, const char* what) {
+    return static_cast<std::size_t>(checked_mul(count, each, what));
+  };
+  group.storage = PanelStorage(bytes(sizes.bytes, "experts"));
+  group.biases = PanelStorage(bytes(sizes.bias_floats * 4, "biases"));
+  group.columns = PanelStorage(bytes(3 * sizes.columns * 2, "column groups"));
+  place_experts(group, count);
 
   std::atomic<bool> exact{false};
+  const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
   parallel_for(num_threads(), count, 1, [&](std::int64_t e, std::int64_t) {
     const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
-    PackedExpert& expert = group.experts[static_cast<std::size_t>(e)];
-    std::byte* up = group.storage.data() + e * expert_bytes;
-    std::byte* down = up + up_bytes;
-    float* bias = reinterpret_cast<float*>(group.biases.data()) + (has_bias ? e * bias_floats : 0);
-    expert = {linear ? nullptr : up, down, nullptr, nullptr, {}};
-    std::uint16_t* columns[3] = {};
-    for (int part = 0; part < 3 && columns_each != 0; ++part)
-      expert.columns[part] = columns[part] =
-          reinterpret_cast<std::uint16_t*>(group.columns.data()) + e * columns_each + part * columns_each / 3;
+    std::byte* up = group.storage.writable() + e * sizes.bytes;
+    std::byte* down = up + sizes.up_bytes;
+    auto* columns = reinterpret_cast<std::uint16_t*>(group.columns.writable());
+    const auto columns_of = [&](std::int64_t part) {
+      return columns == nullptr ? nullptr : columns + (e * 3 + part) * sizes.columns;
+    };
     Packer packer{nonfinite_scales, exact, {}};
     if (gated) {
-      packer.half(source.gate, group.up, 0, up, columns[0]);
-      packer.half(source.up, group.up, 1, up, columns[1]);
+      packer.half(source.gate, group.up, 0, up, columns_of(0));
+      packer.half(source.up, group.up, 1, up, columns_of(1));
     } else if (!linear) {
-      packer.whole(source.up, group.up, up, columns[1]);
+      packer.whole(source.up, group.up, up, columns_of(1));
     }
-    packer.whole(source.down, group.down, down, columns[2]);
+    packer.whole(source.down, group.down, down, columns_of(2));
+    if (sizes.bias_floats == 0) return;
+    float* bias = reinterpret_cast<float*>(group.biases.writable()) + e * sizes.bias_floats;
     if (config.up_bias && !linear) {
-      expert.up_bias = bias;
       pack_bias(source.gate_bias, kPanelColumns, 0, packer.scratch, bias);
       pack_bias(source.up_bias, gated ? kPanelColumns : kTileColumns, gated ? kTileColumns : 0, packer.scratch, bias);
     }
-    if (config.down_bias) {
-      bias += group.up.panels * kPanelColumns;
-      expert.down_bias = bias;
-      pack_bias(source.down_bias, kTileColumns, 0, packer.scratch, bias);
-    }
+    if (config.down_bias)
+      pack_bias(source.down_bias, kTileColumns, 0, packer.scratch, bias + group.up.panels * kPanelColumns);
   });
-  for (Projection* p : {&group.up, &group.down})
-    for (TileFormat& format : p->half) format.exact = exact;
+  set_exact(group, exact);
   return group;
 }
 

@@ -10,24 +10,30 @@
 namespace moekit::cpu {
 namespace {
 
-// A float that is exactly a number of the dtype.
-void store_scale(float value, DType dtype, std::byte* at) {
+// A number that e4m3 has: its exponent with another bias, below 2^-6 the multiple of 2^-9; any NaN.
+std::uint8_t exact_e4m3(float value) noexcept {
+  const std::uint32_t bits = bits_from_float(value), magnitude = bits & 0x7fffffffu;
+  const std::uint32_t normal = magnitude > 0x7f800000u ? 0x7fu : (magnitude >> 20) - (120u << 3);
+  const auto small = static_cast<std::uint32_t>(float_from_bits(magnitude) * 512.0f);
+  return static_cast<std::uint8_t>((magnitude < 0x3c800000u ? small : normal) | (bits >> 24 & 0x80u));
+}
+
+// Sixteen floats that are exactly numbers of the dtype.
+void store_lanes(const float (&lanes)[kTileColumns], DType dtype, std::byte* out) {
+  const auto each = [&](auto convert) {
+    using T = decltype(convert(0.0f));
+    T values[kTileColumns];
+    for (std::int64_t c = 0; c < kTileColumns; ++c) values[c] = convert(lanes[c]);
+    std::memcpy(out, values, sizeof values);
+  };
   switch (dtype) {
-    case DType::kBFloat16: {
-      const std::uint16_t bits = float_to_bf16(value);
-      std::memcpy(at, &bits, 2);
-      return;
-    }
-    case DType::kFloat16: {
-      const std::uint16_t bits = float_to_fp16(value);
-      std::memcpy(at, &bits, 2);
-      return;
-    }
-    case DType::kFloat8E8M0: *at = static_cast<std::byte>(bits_from_float(value) >> 23); return;
-    case DType::kFloat8E4M3: *at = static_cast<std::byte>(float_to_fp8_e4m3(value)); return;
-    case DType::kUInt8: *at = static_cast<std::byte>(static_cast<std::uint8_t>(value)); return;
-    case DType::kInt8: *at = static_cast<std::byte>(static_cast<std::int8_t>(value)); return;
-    default: std::memcpy(at, &value, 4);
+    case DType::kBFloat16: return each([](float v) { return float_to_bf16(v); });
+    case DType::kFloat16: return each([](float v) { return float_to_fp16(v); });
+    case DType::kFloat8E8M0: return each([](float v) { return static_cast<std::uint8_t>(bits_from_float(v) >> 23); });
+    case DType::kFloat8E4M3: return each([](float v) { return exact_e4m3(v); });
+    case DType::kUInt8: return each([](float v) { return static_cast<std::uint8_t>(v); });
+    case DType::kInt8: return each([](float v) { return static_cast<std::int8_t>(v); });
+    default: std::memcpy(out, lanes, sizeof lanes);
   }
 }
 
@@ -39,22 +45,22 @@ struct Writer {
   // values [rows, width], element `at` of each row, to 16 lanes of the dtype; absent rows are 0.
   std::byte* lanes(const std::vector<float>& values, std::int64_t width, std::int64_t at, DType dtype,
                    std::byte* out) const {
-    const auto size = static_cast<std::int64_t>(dtype_size(dtype));
-    for (std::int64_t c = 0; c < kTileColumns; ++c, out += size) {
-      const std::int64_t row = first + c;
-      const bool present = row < matrix.rows && at < width;
-      store_scale(present ? values[static_cast<std::size_t>(row * width + at)] : 0.0f, dtype, out);
-    }
-    return out;
+    float row[kTileColumns] = {};
+    for (std::int64_t c = 0; at < width && c < std::min(kTileColumns, matrix.rows - first); ++c)
+      row[c] = values[static_cast<std::size_t>((first + c) * width + at)];
+    store_lanes(row, dtype, out);
+    return out + kTileColumns * static_cast<std::int64_t>(dtype_size(dtype));
   }
 
   void head(std::byte* out) const {
     const WeightFormat& weight = format.weight;
     if (weight.row_scale != RowScale::kNone) {
       // Division by an absent row's scale must stay finite.
-      for (std::int64_t c = 0; c < kTileColumns; ++c, out += 4)
-        store_scale(first + c < matrix.rows ? matrix.row_scales[static_cast<std::size_t>(first + c)] : 1.0f,
-                    DType::kFloat32, out);
+      float scales[kTileColumns];
+      for (std::int64_t c = 0; c < kTileColumns; ++c)
+        scales[c] = first + c < matrix.rows ? matrix.row_scales[static_cast<std::size_t>(first + c)] : 1.0f;
+      store_lanes(scales, DType::kFloat32, out);
+      out += sizeof scales;
     }
     const std::int64_t groups = format.groups;
     if (format.uniform) {
@@ -119,29 +125,38 @@ struct Writer {
   }
 };
 
+// Bytes, or the low four bits of pairs of codes: two codes at a time as one 16 bit number.
+void plane_row(const std::uint8_t* codes, std::int64_t cols, int bits, std::uint8_t* row) {
+  if (bits == 8) {
+    std::memcpy(row, codes, static_cast<std::size_t>(cols));
+    return;
+  }
+  for (std::int64_t i = 0; i < cols / 2; ++i) {
+    const auto pair = static_cast<std::uint16_t>(codes[2 * i] | codes[2 * i + 1] << 8);
+    row[i] = static_cast<std::uint8_t>((pair & 15) | (pair >> 4 & 0xf0));
+  }
+  if (cols % 2 != 0) row[cols / 2] = codes[cols - 1] & 15;
+}
+
 }  // namespace
 
 void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& format,
                  std::vector<std::uint8_t>& plane, std::byte* stream) {
   const Writer writer = {matrix, format, first};
-  std::memset(stream, 0, static_cast<std::size_t>(format.bytes()));
   writer.head(stream);
   for (std::int64_t block = 0; format.header_bytes != 0 && block * format.span < format.steps; ++block)
     writer.header(block, stream + format.head_bytes + block * format.block_bytes());
 
   const int bits = code_bits(format.weight.code);
   const std::int64_t step_bytes = bits == 8 ? kQuantStep : kQuantStep / 2, row_bytes = format.steps * step_bytes;
-  plane.assign(static_cast<std::size_t>(kTileColumns * row_bytes), 0);
-  for (std::int64_t c = 0; c < std::min(kTileColumns, matrix.rows - first); ++c) {
-    const std::uint8_t* codes = matrix.codes.data() + (first + c) * matrix.cols;
+  const bool whole = matrix.cols == format.steps * kQuantStep && first + kTileColumns <= matrix.rows;
+  if (bits == 8 && whole) return writer.words(matrix.codes.data() + first * matrix.cols, step_bytes, stream);
+  plane.resize(static_cast<std::size_t>(kTileColumns * row_bytes));
+  for (std::int64_t c = 0; c < kTileColumns; ++c) {
+    const std::int64_t used = first + c >= matrix.rows ? 0 : bits == 8 ? matrix.cols : (matrix.cols + 1) / 2;
     std::uint8_t* row = plane.data() + c * row_bytes;
-    if (bits == 8) {
-      std::memcpy(row, codes, static_cast<std::size_t>(matrix.cols));
-      continue;
-    }
-    for (std::int64_t i = 0; i < matrix.cols / 2; ++i)
-      row[i] = static_cast<std::uint8_t>((codes[2 * i] & 15) | (codes[2 * i + 1] & 15) << 4);
-    if (matrix.cols % 2 != 0) row[matrix.cols / 2] = codes[matrix.cols - 1] & 15;
+    if (used != 0) plane_row(matrix.codes.data() + (first + c) * matrix.cols, matrix.cols, bits, row);
+    std::memset(row + used, 0, static_cast<std::size_t>(row_bytes - used));
   }
   writer.words(plane.data(), step_bytes, stream);
   if (bits == 5 || bits == 6) writer.high_bits(bits, stream);

@@ -3,39 +3,52 @@
 
 #include <string>
 
+#include "backends/cpu/group_layout.h"
+#include "backends/cpu/import_group.h"
 #include "backends/cpu/small_dense.h"
+#include "moekit/error.h"
 
 namespace moekit::cpu {
 namespace {
 
 constexpr WeightFormat ExpertFormats::*kParts[] = {&ExpertFormats::gate, &ExpertFormats::up, &ExpertFormats::down};
 
-// bfloat16 unless a projection is float32.
-DType plain_element(const BlockFormats& formats) {
-  for (const ExpertFormats* each : {&formats.routed, &formats.shared})
-    for (const auto part : kParts)
-      if (each->*part == WeightFormat{}) return DType::kFloat32;
-  return DType::kBFloat16;
-}
-
 }  // namespace
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
     : PackedBlock(config, formats), chosen(choose_kernels()) {
-  const DType plain = plain_element(formats);
-  // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
-  // rows.
-  const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
-  const DType quantised = short_rows ? DType::kBFloat16 : DType::kFloat32;
-  routed = pack_group(config.expert, tensors.experts, formats.routed, plain, quantised, formats.nonfinite_scales);
+  const StepElements elements = step_elements(formats, chosen);
+  routed = pack_group(config.expert, tensors.experts, formats.routed, elements, formats.nonfinite_scales);
   if (config.shared.count != 0)
-    shared =
-        pack_group(config.shared.expert, tensors.shared, formats.shared, plain, quantised, formats.nonfinite_scales);
+    shared = pack_group(config.shared.expert, tensors.shared, formats.shared, elements, formats.nonfinite_scales);
+  pack_dense(tensors);
+}
+
+CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& dense, const BlockFormats& formats,
+                   const PackedParts& parts)
+    : PackedBlock(config, formats), chosen(choose_kernels()) {
+  if (parts.layout != kPanelLayout)
+    throw UnsupportedError("[import] layout '" + parts.layout + "', expected '" + std::string(kPanelLayout) + "'");
+  const StepElements elements = step_elements(formats, chosen);
+  routed = import_group(config.expert, config.router.num_experts, formats.routed, elements, "routed.", parts);
+  if (config.shared.count != 0)
+    shared = import_group(config.shared.expert, config.shared.count, formats.shared, elements, "shared.", parts);
+  pack_dense(dense);
+}
+
+PackedParts CpuBlock::export_parts() const {
+  PackedParts parts = {std::string(kPanelLayout), {}};
+  export_group(routed, "routed.", parts);
+  if (config().shared.count != 0) export_group(shared, "shared.", parts);
+  return parts;
+}
+
+void CpuBlock::pack_dense(const BlockTensors& tensors) {
   if (tensors.shared_gate) shared_gate = pack_matrix(tensors.shared_gate, DType::kFloat32);
-  tables = read_router_tables(config.router, tensors.router);
-  if (!tables.bias.empty() && config.router.all_experts) {
+  tables = read_router_tables(config().router, tensors.router);
+  if (!tables.bias.empty() && config().router.all_experts) {
     softmax_bias = tables.bias;
-    softmax_bias.resize(static_cast<std::size_t>(round_up(config.router.columns(), kPanelColumns)));
+    softmax_bias.resize(static_cast<std::size_t>(round_up(config().router.columns(), kPanelColumns)));
   }
   if (tensors.router.weight) {
     const MatrixRef gate = matrix_of(tensors.router.weight);
@@ -43,8 +56,8 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const
     if (gate.tensor.dtype == DType::kBFloat16) router_bf16 = pack_matrix(gate, DType::kBFloat16);
   }
   if (is_small_dense(*this)) {
-    small_dense = pack_small_dense(config, tensors);
-    small_dense_bias = cpu::small_dense_bias(*this, tensors);
+    small_dense = pack_small_dense(*this, tensors.router);
+    small_dense_bias = cpu::small_dense_bias(*this);
   }
 }
 

@@ -10,6 +10,8 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
+#include "backends/cpu/panel_storage.h"
+#include "backends/cpu/tile_format.h"
 #include "core/aligned_buffer.h"
 #include "routing/routing.h"
 
@@ -48,18 +50,21 @@ struct ExpertGroup {
   ExpertConfig config;
   ActivationParams activation;
   Projection up, down;  // up: no panels for kLinear
-  AlignedBuffer storage, biases, columns;
+  PanelStorage storage, biases, columns;
   std::size_t bytes() const noexcept { return storage.bytes() + biases.bytes() + columns.bytes(); }
 };
-/// `plain`, `quantised`: element of the steps of plain and of quantised projections.
+struct StepElements;
 ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors,
-                       const ExpertFormats& formats, DType plain, DType quantised, bool nonfinite_scales);
+                       const ExpertFormats& formats, const StepElements& elements, bool nonfinite_scales);
 /// The inverse of pack_group for one expert; quantised projections come back as float32.
 void unpack_expert(const ExpertGroup& group, std::int64_t expert, const KernelTable& table, const ExpertViews& out);
 
 class CpuBlock final : public PackedBlock {
  public:
   CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats);
+  /// From what export_parts gave. Throws CheckpointError.
+  CpuBlock(const BlockConfig& config, const BlockTensors& dense, const BlockFormats& formats, const PackedParts& parts);
+  PackedParts export_parts() const override;
   std::size_t bytes() const noexcept override;
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
@@ -83,6 +88,10 @@ class CpuBlock final : public PackedBlock {
   std::vector<float> small_dense_bias;
   /// Whether routing is a softmax in float32 over all experts and nothing else.
   bool plain_softmax(DType x) const noexcept;
+
+ private:
+  /// Router and gate of the shared experts, and what follows from them and the packed experts.
+  void pack_dense(const BlockTensors& tensors);
 };
 
 /// Whether there are kernels for the formats, or the reason.

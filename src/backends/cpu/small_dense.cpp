@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "backends/cpu/linear.h"
-#include "core/float_convert.h"
 
 namespace moekit::cpu {
 namespace {
@@ -15,16 +14,6 @@ constexpr std::int64_t kMaxOutput = 16;
 constexpr std::int64_t kMaxColumns = 2048;
 // Tokens swept at once: their columns stay in the first-level cache until they are combined.
 constexpr std::int64_t kTokenTile = 256;
-
-void append(const MatrixRef& matrix, std::vector<float>& rows) {
-  ByteScratch scratch;
-  const MatrixView view = matrix.read(scratch);
-  const std::size_t first = rows.size();
-  rows.resize(first + static_cast<std::size_t>(view.rows * view.cols));
-  for (std::int64_t r = 0; r < view.rows; ++r)
-    load_as_float(view.data, view.dtype, r * view.row_stride, view.col_stride, view.cols,
-                  rows.data() + first + static_cast<std::size_t>(r * view.cols));
-}
 
 }  // namespace
 
@@ -36,25 +25,33 @@ bool is_small_dense(const CpuBlock& block) {
          block.plain_softmax(DType::kFloat32);
 }
 
-PackedMatrix pack_small_dense(const BlockConfig& config, const BlockTensors& tensors) {
-  std::vector<float> rows;
-  append(matrix_of(tensors.router.weight), rows);
-  for (const ExpertTensors& expert : tensors.experts) append(expert.down, rows);
-  const std::int64_t count = config.router.num_experts * (1 + config.expert.output);
-  return pack_matrix(
-      matrix_of(memory_tensor("gate and experts", rows.data(), DType::kFloat32, {count, config.expert.input})),
-      DType::kFloat32);
+PackedMatrix pack_small_dense(const CpuBlock& block, const RouterTensors& router) {
+  const ExpertConfig& expert = block.config().expert;
+  const std::int64_t experts = block.config().router.num_experts, count = experts * (1 + expert.output);
+  std::vector<float> rows = read_float32(router.weight);
+  rows.resize(static_cast<std::size_t>(count * expert.input));
+  for (std::int64_t e = 0; e < experts; ++e) {
+    ExpertViews views;
+    views.down = {rows.data() + (experts + e * expert.output) * expert.input, DType::kFloat32, expert.output,
+                  expert.input, expert.input};
+    block.unpack(e, false, views);
+  }
+  return pack_matrix(matrix_of(memory_tensor("gate and experts", rows.data(), DType::kFloat32, {count, expert.input})),
+                     DType::kFloat32);
 }
 
-std::vector<float> small_dense_bias(const CpuBlock& block, const BlockTensors& tensors) {
-  const BlockConfig& config = block.config();
-  if (block.tables.bias.empty() && !config.expert.down_bias) return {};
+std::vector<float> small_dense_bias(const CpuBlock& block) {
+  const ExpertConfig& expert = block.config().expert;
+  if (block.tables.bias.empty() && !expert.down_bias) return {};
+  const std::int64_t experts = block.config().router.num_experts;
   std::vector<float> bias = block.tables.bias;
-  bias.resize(static_cast<std::size_t>(config.router.num_experts));
-  if (config.expert.down_bias)
-    for (const ExpertTensors& expert : tensors.experts) append(expert.down_bias, bias);
   // The kernel reads whole vectors, the last of which may begin at the last column.
   bias.resize(static_cast<std::size_t>(block.small_dense.panels * kPanelColumns + kMaxOutput));
+  for (std::int64_t e = 0; expert.down_bias && e < experts; ++e) {
+    ExpertViews views;
+    views.down_bias = {bias.data() + experts + e * expert.output, DType::kFloat32, 1, expert.output, expert.output};
+    block.unpack(e, false, views);
+  }
   return bias;
 }
 

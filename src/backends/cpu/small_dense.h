@@ -11,10 +11,11 @@ namespace moekit::cpu {
 /// Whether a block is run this way: float32, linear experts of at most 16 outputs, a plain softmax over all of them.
 bool is_small_dense(const CpuBlock& block);
 
-/// Rows 0 .. E-1 the gate's, then output rows of expert 0, 1, ...: [E (1 + output), input].
-PackedMatrix pack_small_dense(const BlockConfig& config, const BlockTensors& tensors);
+/// Rows 0 .. E-1 the gate's, then output rows of expert 0, 1, ... as the block has them packed: [E (1 + output),
+/// input].
+PackedMatrix pack_small_dense(const CpuBlock& block, const RouterTensors& router);
 /// Biases in the same order, padded for whole vectors; empty when there are none.
-std::vector<float> small_dense_bias(const CpuBlock& block, const BlockTensors& tensors);
+std::vector<float> small_dense_bias(const CpuBlock& block);
 
 /// Routing and experts of all tokens in one.
 void run_small_dense(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,

@@ -15,39 +15,43 @@ std::int64_t row_bytes(const QuantTensors& tensors) {
   }
 }
 
+// Little-endian words with the lowest bits first are bytes with the low half first: both packings of 4 bits are one.
 void unpack_row(Packing packing, int bits, const std::byte* row, std::int64_t cols, std::uint8_t* codes) {
-  switch (packing) {
-    case Packing::kNibbles:
-      for (std::int64_t k = 0; k < cols; ++k)
-        codes[k] = static_cast<std::uint8_t>((std::to_integer<unsigned>(row[k / 2]) >> (k % 2 * 4)) & 15u);
-      return;
-    case Packing::kWordsAlongK: {
-      const std::int64_t slots = 32 / bits;
-      for (std::int64_t k = 0; k < cols; ++k)
-        codes[k] = from_unsigned(word_code(row, k / slots, k % slots, bits), bits);
-      return;
-    }
-    default: __builtin_memcpy(codes, row, static_cast<std::size_t>(cols));
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(row);
+  if (bits == 8) {
+    // Unsigned codes in words become two's complement ones.
+    const std::uint8_t flip = packing == Packing::kWordsAlongK ? 0x80 : 0;
+    for (std::int64_t k = 0; k < cols; ++k) codes[k] = bytes[k] ^ flip;
+    return;
   }
+  for (std::int64_t i = 0; i < cols / 2; ++i) {
+    const auto pair = static_cast<std::uint16_t>((bytes[i] & 15) | bytes[i] >> 4 << 8);
+    codes[2 * i] = static_cast<std::uint8_t>(pair);
+    codes[2 * i + 1] = static_cast<std::uint8_t>(pair >> 8);
+  }
+  if (cols % 2 != 0) codes[cols - 1] = bytes[cols / 2] & 15;
 }
 
 // One integer a row and group, or packed along the rows like the codes along K.
 void read_zeros(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   if (tensors.format.offset != Offset::kZeroPoint) return;
-  const std::byte* data = read_one(tensors, tensors.zeros, rows.index, scratch.scale_bytes);
   const std::int64_t groups = out.groups();
   const int bits = code_bits(tensors.format.code);
+  const bool words = tensors.packing == Packing::kWordsAlongK;
+  // Only the rows that are asked for; a row of words has those of `share` rows.
+  const std::int64_t share = words ? 32 / bits : 1, row_size = groups * (words ? 4 : 1), begin = rows.first / share;
+  const std::int64_t top = rows.index * ((tensors.rows + share - 1) / share) + begin;
+  const std::byte* data = tensors.zeros.storage->read(
+      tensors.zeros.offset + static_cast<std::size_t>(top * row_size),
+      static_cast<std::size_t>((rows.last() / share - begin + 1) * row_size), scratch.scale_bytes);
   for (std::int64_t i = 0; i < rows.count; ++i) {
-    const std::int64_t n = rows.first + i * rows.step;
+    const std::int64_t n = rows.first + i * rows.step, row = (n / share - begin) * groups;
     for (std::int64_t g = 0; g < groups; ++g) {
       float& zero = out.zeros[static_cast<std::size_t>(i * groups + g)];
-      if (tensors.packing == Packing::kWordsAlongK) {
-        const std::int64_t slots = 32 / bits;
-        const std::uint32_t code = word_code(data, n / slots * groups + g, n % slots, bits);
-        zero = zero_from_unsigned(static_cast<std::int32_t>(code), bits);
-      } else {
-        zero = static_cast<float>(static_cast<std::int8_t>(data[n * groups + g]));
-      }
+      if (words)
+        zero = zero_from_unsigned(static_cast<std::int32_t>(word_code(data, row + g, n % share, bits)), bits);
+      else
+        zero = static_cast<float>(static_cast<std::int8_t>(data[row + g]));
     }
   }
 }

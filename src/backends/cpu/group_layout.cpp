@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/group_layout.h"
+
+#include <algorithm>
+
+namespace moekit::cpu {
+namespace {
+
+constexpr WeightFormat ExpertFormats::*kParts[] = {&ExpertFormats::gate, &ExpertFormats::up, &ExpertFormats::down};
+
+// What a tile of a panel is: its format, and what its tensors decided.
+struct Half {
+  const WeightFormat& format;
+  const StreamChoice& choice;
+};
+
+// `cols`: weights of a row. `made`: k that the projection reads, at least `cols`.
+Projection projection(const Half& first, const Half& second, std::int64_t panels, std::int64_t cols, std::int64_t made,
+                      const StepElements& elements) {
+  Projection p;
+  p.panels = panels;
+  p.quantised = !first.format.plain();
+  p.weight = p.quantised ? elements.quantised : elements.plain;
+  if (!p.quantised) {
+    p.steps = ceil_div(made, step_columns(p.weight));
+    p.panel_bytes = checked_mul(p.steps, kStepBytes, "panel");
+    return p;
+  }
+  p.half[0] = tile_format(first.format, cols, first.choice.uniform, first.choice.by_column);
+  p.half[1] = tile_format(second.format, cols, second.choice.uniform, second.choice.by_column);
+  p.steps = ceil_div(made, kQuantStep) * (kQuantStep / step_columns(p.weight));
+  p.panel_bytes = p.half[0].bytes() + p.half[1].bytes();
+  return p;
+}
+
+}  // namespace
+
+StepElements step_elements(const BlockFormats& formats, const ChosenKernels& chosen) {
+  // bfloat16 unless a projection is float32.
+  DType plain = DType::kBFloat16;
+  for (const ExpertFormats* each : {&formats.routed, &formats.shared})
+    for (const auto part : kParts)
+      if (each->*part == WeightFormat{}) plain = DType::kFloat32;
+  // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
+  // rows.
+  const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
+  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32};
+}
+
+ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,
+                         const StepElements& elements) {
+  ExpertGroup group;
+  group.config = config;
+  group.activation = {config.act, static_cast<float>(config.limit), static_cast<float>(config.alpha),
+                      static_cast<float>(config.up_add)};
+  const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
+  const Half up = {formats.up, choice.up}, gate = {formats.gate, choice.gate}, down = {formats.down, choice.down};
+  if (!linear)
+    group.up = projection(gated ? gate : up, up, ceil_div(config.intermediate, gated ? kTileColumns : kPanelColumns),
+                          config.input, config.input, elements);
+  // A panel of an ungated up-projection makes 32 columns of A: the down-projection takes them whole.
+  const std::int64_t inner = linear ? config.input : config.intermediate;
+  const std::int64_t made = linear || gated ? inner : round_up(inner, kPanelColumns);
+  group.down = projection(down, down, ceil_div(config.output, kPanelColumns), inner, made, elements);
+  set_exact(group, choice.exact);
+  return group;
+}
+
+void set_exact(ExpertGroup& group, bool exact) {
+  for (Projection* p : {&group.up, &group.down})
+    for (TileFormat& format : p->half) format.exact = exact;
+}
+
+ExpertSizes expert_sizes(const ExpertGroup& group) {
+  const ExpertConfig& config = group.config;
+  ExpertSizes sizes;
+  sizes.up_bytes = group.up.bytes();
+  sizes.bytes = sizes.up_bytes + group.down.bytes();
+  if (config.up_bias || config.down_bias) sizes.bias_floats = (group.up.panels + group.down.panels) * kPanelColumns;
+  if (group.up.half[0].by_column || group.up.half[1].by_column || group.down.half[0].by_column)
+    sizes.columns = round_up(std::max(config.input, config.intermediate), kQuantStep);
+  return sizes;
+}
+
+void place_experts(ExpertGroup& group, std::int64_t count) {
+  const ExpertSizes sizes = expert_sizes(group);
+  group.experts.resize(static_cast<std::size_t>(count));
+  for (std::int64_t e = 0; e < count; ++e) {
+    PackedExpert& expert = group.experts[static_cast<std::size_t>(e)];
+    const std::byte* panels = group.storage.data() + e * sizes.bytes;
+    expert = {
+        group.config.act == Activation::kLinear ? nullptr : panels, panels + sizes.up_bytes, nullptr, nullptr, {}};
+    const auto* bias = reinterpret_cast<const float*>(group.biases.data());
+    if (bias != nullptr) bias += e * sizes.bias_floats;
+    if (group.config.up_bias) expert.up_bias = bias;
+    if (group.config.down_bias) expert.down_bias = bias + group.up.panels * kPanelColumns;
+    for (int part = 0; part < 3 && sizes.columns != 0; ++part)
+      expert.columns[part] =
+          reinterpret_cast<const std::uint16_t*>(group.columns.data()) + (e * 3 + part) * sizes.columns;
+  }
+}
+
+}  // namespace moekit::cpu

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packed experts as the parts of a file, and back.
+#pragma once
+
+#include <string_view>
+
+#include "backends/cpu/group_layout.h"
+
+namespace moekit::cpu {
+
+/// Name of the layouts of layout.h, tile_format.h and group_layout.h. A change of any of them is a new name: a file
+/// whose panels lie otherwise must not be believed. The same on every instruction set.
+inline constexpr std::string_view kPanelLayout = "cpu panels 1";
+
+/// The parts of a group: `prefix` + "panels" uint8 [E, bytes], "biases" float32 [E, n], "columns" uint16 [E, 3, n],
+/// "streams" uint8 [7]: uniform and by_column of gate, up and down, and exact.
+void export_group(const ExpertGroup& group, const std::string& prefix, PackedParts& out);
+
+/// The group over the memory of the parts; what holds indices is checked and copied. Throws CheckpointError for a part
+/// that is missing or of another dtype or shape, and for an index that is out of range.
+ExpertGroup import_group(const ExpertConfig& config, std::int64_t count, const ExpertFormats& formats,
+                         const StepElements& elements, const std::string& prefix, const PackedParts& parts);
+
+}  // namespace moekit::cpu
