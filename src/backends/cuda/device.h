@@ -14,10 +14,12 @@
 #include <cstdint>
 
 #define MOEKIT_DEVICE __device__ __forceinline__
-// A kernel with one parameter `p`, a struct by value. At least one block a multiprocessor: asked for nothing, ptxas keeps
-// three of 128 threads and spills a few bytes for it.
+// A kernel with one parameter `p`, a struct by value. The second form asks for two blocks a multiprocessor: asked for
+// nothing, ptxas aims at three of 128 threads and may spill a few bytes for it.
 #define MOEKIT_CUDA_KERNEL(name, Params, threads) \
-  extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
+  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Params p)
+#define MOEKIT_CUDA_WIDE_KERNEL(name, Params, threads) \
+  extern "C" __global__ void __launch_bounds__(threads, 2) name(const __grid_constant__ Params p)
 
 #else
 
@@ -30,6 +32,7 @@
   const simt::KernelInfo name##_twin = {#name, sizeof(Params), threads,                                                \
                                         [](const void* params) { name##_body(*static_cast<const Params*>(params)); }}; \
   static void name##_body(const Params& p)
+#define MOEKIT_CUDA_WIDE_KERNEL MOEKIT_CUDA_KERNEL
 
 #endif
 

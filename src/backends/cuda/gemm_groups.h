@@ -155,7 +155,7 @@ struct NibbleWeights {
   MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_gated_32, GemmParams, kGemmThreads) { \
     grouped_gemm<Weights, true, kLargeQuantTile>(p);                            \
   }                                                                             \
-  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_plain_8, GemmParams, kGemmThreads) {  \
+  MOEKIT_CUDA_WIDE_KERNEL(moekit_gemm_##code##_plain_8, GemmParams, kGemmThreads) {  \
     grouped_gemm<Weights, false, kSmallTile>(p);                                \
   }                                                                             \
   MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_plain_32, GemmParams, kGemmThreads) { \
