@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One whole Qwen3-30B-A3B block in bfloat16: routing, experts and weighted sum.
+// One whole Qwen3-30B-A3B block in each weight format: routing, experts and weighted sum.
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -22,40 +23,40 @@ struct Model {
   std::unique_ptr<MoeLayer> layer;
 };
 
-const Model& model() {
-  static const Model made = [] {
-    Model m;
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal(0.0f, 0.02f);
-    m.router.resize(kExperts * kHidden);
-    for (float& w : m.router) w = normal(random);
-    BlockConfig config;
-    config.router.num_experts = kExperts;
-    config.router.top_k = kTopK;
-    config.router.renorm = Renorm::kAddEps;
-    config.expert.input = config.expert.output = kHidden;
-    config.expert.intermediate = kIntermediate;
-    const AlignedBuffer weights = random_values(static_cast<std::size_t>(kExperts * 3 * kMatrix * 2), 3);
-    BlockTensors tensors;
-    tensors.router.weight = memory_tensor("router", m.router.data(), DType::kFloat32, {kExperts, kHidden});
-    const auto tensor = [&](std::int64_t part, std::vector<std::int64_t> shape) {
-      return memory_tensor("experts", weights.data() + part * kExperts * kMatrix * 2, DType::kBFloat16,
-                           std::move(shape));
-    };
-    const TensorRef gate = tensor(0, {kExperts, kIntermediate, kHidden}),
-                    up = tensor(1, {kExperts, kIntermediate, kHidden}),
-                    down = tensor(2, {kExperts, kHidden, kIntermediate});
-    for (std::int64_t e = 0; e < kExperts; ++e) {
-      ExpertTensors expert;
-      expert.gate = stacked_matrix(gate, e);
-      expert.up = stacked_matrix(up, e);
-      expert.down = stacked_matrix(down, e);
-      tensors.experts.push_back(expert);
-    }
-    m.layer = std::make_unique<MoeLayer>(config, tensors);
-    return m;
-  }();
-  return made;
+const Model& model(const std::string& dtype) {
+  static std::map<std::string, Model> made;
+  Model& m = made[dtype];
+  if (m.layer != nullptr) return m;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0.0f, 0.02f);
+  m.router.resize(kExperts * kHidden);
+  for (float& w : m.router) w = normal(random);
+  BlockConfig config;
+  config.router.num_experts = kExperts;
+  config.router.top_k = kTopK;
+  config.router.renorm = Renorm::kAddEps;
+  config.expert.input = config.expert.output = kHidden;
+  config.expert.intermediate = kIntermediate;
+  const AlignedBuffer weights = random_values(static_cast<std::size_t>(kExperts * 3 * kMatrix * 2), 3);
+  BlockTensors tensors;
+  tensors.router.weight = memory_tensor("router", m.router.data(), DType::kFloat32, {kExperts, kHidden});
+  const auto tensor = [&](std::int64_t part, std::vector<std::int64_t> shape) {
+    return memory_tensor("experts", weights.data() + part * kExperts * kMatrix * 2, DType::kBFloat16, std::move(shape));
+  };
+  const TensorRef gate = tensor(0, {kExperts, kIntermediate, kHidden}),
+                  up = tensor(1, {kExperts, kIntermediate, kHidden}),
+                  down = tensor(2, {kExperts, kHidden, kIntermediate});
+  for (std::int64_t e = 0; e < kExperts; ++e) {
+    ExpertTensors expert;
+    expert.gate = stacked_matrix(gate, e);
+    expert.up = stacked_matrix(up, e);
+    expert.down = stacked_matrix(down, e);
+    tensors.experts.push_back(expert);
+  }
+  LayerOptions options;
+  options.dtype = dtype;
+  m.layer = std::make_unique<MoeLayer>(config, tensors, options);
+  return m;
 }
 
 /// Experts that the tokens of a batch should go to. Up to 16 tokens in all rotate through every expert, so that none is
@@ -77,7 +78,8 @@ std::vector<std::int64_t> wanted_experts(std::int64_t tokens, std::mt19937& rand
 }
 
 /// x [tokens, kHidden] in bfloat16: noise, and the router's rows of the wanted experts, which lifts their logits.
-std::vector<std::uint16_t> steered_rows(const std::vector<std::int64_t>& wanted, std::mt19937& random) {
+std::vector<std::uint16_t> steered_rows(const std::vector<float>& router, const std::vector<std::int64_t>& wanted,
+                                        std::mt19937& random) {
   constexpr float kLift = 8.0f;  // logits gain 8 * 2048 * 0.02^2 = 6.6 over noise of deviation 0.9
   std::normal_distribution<float> normal;
   std::vector<std::uint16_t> rows(wanted.size() / kTopK * kHidden);
@@ -85,15 +87,16 @@ std::vector<std::uint16_t> steered_rows(const std::vector<std::int64_t>& wanted,
     const std::size_t token = i / kHidden, column = i % kHidden;
     float value = normal(random);
     for (std::size_t j = 0; j < kTopK; ++j)
-      value += kLift * model().router[static_cast<std::size_t>(wanted[token * kTopK + j]) * kHidden + column];
+      value += kLift * router[static_cast<std::size_t>(wanted[token * kTopK + j]) * kHidden + column];
     rows[i] = float_to_bf16(value);
   }
   return rows;
 }
 
-void run(benchmark::State& state) {
+void run(benchmark::State& state, const std::string& dtype) {
   const std::int64_t tokens = state.range(0);
-  const MoeLayer& layer = *model().layer;
+  const Model& made = model(dtype);
+  const MoeLayer& layer = *made.layer;
   std::mt19937 random(7);
   std::vector<std::int64_t> deck;
   std::vector<std::vector<std::uint16_t>> batches;
@@ -105,7 +108,7 @@ void run(benchmark::State& state) {
   std::vector<float> weights(ids.size());
   const RoutingView routing{tokens, kTopK, ids.data(), weights.data()};
   for (std::int64_t b = 0; b < count; ++b) {
-    batches.push_back(steered_rows(wanted_experts(tokens, random, deck), random));
+    batches.push_back(steered_rows(made.router, wanted_experts(tokens, random, deck), random));
     layer.forward({batches.back().data(), DType::kBFloat16, tokens, kHidden, kHidden}, out, {}, &routing);
     experts += static_cast<double>(std::set<std::int32_t>(ids.begin(), ids.end()).size()) / static_cast<double>(count);
   }
@@ -116,7 +119,7 @@ void run(benchmark::State& state) {
     batch = (batch + 1) % batches.size();
   }
   report(state,
-         {experts * 3 * kMatrix * 2, 2.0 * static_cast<double>(tokens * kTopK * 3 * kMatrix), DType::kBFloat16, ""},
+         {experts * static_cast<double>(layer.packed_bytes()) / kExperts, 2.0 * static_cast<double>(tokens * kTopK * 3 * kMatrix), DType::kBFloat16, ""},
          start);
   state.counters["experts"] = experts;
 }
@@ -124,12 +127,13 @@ void run(benchmark::State& state) {
 }  // namespace
 
 void register_layer() {
-  for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
-    benchmark::RegisterBenchmark("layer/qwen3-30b-a3b/bfloat16", run)
-        ->ArgName("T")
-        ->Arg(tokens)
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+  for (const char* dtype : {"bfloat16", "int8", "int4", "fp8", "mxfp4"})
+    for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
+      benchmark::RegisterBenchmark(("layer/qwen3-30b-a3b/" + std::string(dtype)).c_str(), run, std::string(dtype))
+          ->ArgName("T")
+          ->Arg(tokens)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace moekit::bench

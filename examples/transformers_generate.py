@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """moekit in transformers: one import and one argument.
 
-    python examples/transformers_generate.py [FOLDER] [--tokens 128] [--prompt "The os module "]
+    python examples/transformers_generate.py [FOLDER] [--tokens 128] [--prompt "The os module "] [--dtype int8]
 
 Generates greedily in float32 with transformers' own experts, with moekit's experts, and with whole blocks of moekit,
-and prints the tokens per second of each. The trained models of examples/models read and write bytes.
+and prints the tokens per second of each; with --dtype once more with experts in that weight format. The trained models
+of examples/models read and write bytes.
 """
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", default=MODEL)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--prompt", default="The os module ")
+    parser.add_argument("--dtype", help="a weight format for whole blocks: int8, int4, fp8, mxfp4, bfloat16")
     args = parser.parse_args()
     logging.set_verbosity_error()
     prompt = torch.tensor([list(args.prompt.encode())])
@@ -48,9 +50,17 @@ def main() -> None:
     moekit.hf.replace_moe(model)
     texts["blocks"], speed = generate(model, prompt, args.tokens)
     print(f"{speed:8.1f} tokens/s  moekit.hf.replace_moe(model)")
+    if args.dtype:
+        model = load("eager")
+        layers = moekit.hf.replace_moe(model, dtype=args.dtype)
+        short, speed = generate(model, prompt, args.tokens)
+        size = sum(layer.nbytes for layer in layers.values())
+        print(f"{speed:8.1f} tokens/s  moekit.hf.replace_moe(model, dtype={args.dtype!r}), {size / 2**20:.1f} MiB")
     print("calls:", moekit.hf.calls())
     print("same text:", len(set(texts.values())) == 1)
     print(texts["moekit"].decode("utf-8", "replace"))
+    if args.dtype:
+        print(f"--- {args.dtype}\n" + short.decode("utf-8", "replace"))
 
 
 if __name__ == "__main__":

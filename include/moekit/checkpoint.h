@@ -17,7 +17,8 @@ namespace moekit {
 
 class Checkpoint {
  public:
-  /// A .safetensors file, or a folder with model.safetensors or model.safetensors.index.json.
+  /// A .safetensors file, a folder with model.safetensors or model.safetensors.index.json, or a .gguf file: also the
+  /// first of a set of parts, name-00001-of-0000N.gguf, with the others beside it.
   /// Throws CheckpointError naming the file, the value seen and the limit.
   static Checkpoint open(const std::string& path);
 

@@ -76,6 +76,7 @@ struct BlockTensors {
   std::vector<ExpertTensors> experts;  // num_experts of them
   std::vector<ExpertTensors> shared;   // count of them
   MatrixRef shared_gate;               // [1, hidden] for SharedGate::kSigmoid
+  std::vector<std::string> notes;      // what the source says of its weights: lines of MoeLayer::explain()
 };
 
 /// Checks every tensor of a block against its config. Throws CheckpointError naming the tensor, its shape and the
@@ -96,8 +97,8 @@ struct LayerOptions {
   bool int8_activations = false;
 };
 
-/// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype, quantised ones come
-/// back as float32; biases [1, n] of float32.
+/// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype; quantised ones come
+/// back dequantised into float32, or as their codes, one a byte, into uint8; biases [1, n] of float32.
 struct ExpertViews {
   MutableMatrixView gate = {}, up = {}, down = {};
   MutableMatrixView gate_bias = {}, up_bias = {}, down_bias = {};
@@ -137,7 +138,7 @@ class MoeLayer {
   void forward_host(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
                     const RoutingView* routing = nullptr) const;
 
-  /// Writes the weights of routed (or shared) expert `expert` as plain matrices: the bits that were packed.
+  /// Writes the weights of routed (or shared) expert `expert` as matrices: the bits that were packed.
   /// Throws std::invalid_argument for an index, shape or dtype that does not fit and for a part that the form lacks,
   /// UnsupportedError when the backend cannot give them back.
   void unpack(std::int64_t expert, const ExpertViews& out, bool shared = false) const;

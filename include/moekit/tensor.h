@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "moekit/core.h"
@@ -13,6 +14,46 @@
 namespace moekit {
 
 using ByteScratch = std::vector<std::byte>;
+
+/// How the elements of a tensor lie in its storage: one after the other, or in blocks along each row that share scales.
+/// Names of the blocks as in ggml, which defines their layouts.
+enum class Encoding : std::uint8_t {
+  kPlain,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ8_1,
+  kQ2K,
+  kQ3K,
+  kQ4K,
+  kQ5K,
+  kQ6K,
+  kQ8K,
+  kIQ2XXS,
+  kIQ2XS,
+  kIQ3XXS,
+  kIQ1S,
+  kIQ4NL,
+  kIQ3S,
+  kIQ2S,
+  kIQ4XS,
+  kIQ1M,
+  kTQ1_0,
+  kTQ2_0,
+  kMXFP4,
+  kNVFP4,
+  kQ1_0,
+};
+
+/// Elements and bytes of a block; kPlain has blocks of one element whose bytes are those of the dtype (0 here).
+struct EncodingInfo {
+  std::string_view name;  // "Q4_K", "plain"
+  std::int64_t block = 1;
+  std::size_t bytes = 0;
+};
+const EncodingInfo& encoding_info(Encoding encoding) noexcept;
 
 /// Bytes that can be asked for by range.
 class Storage {
@@ -26,14 +67,18 @@ class Storage {
 
 /// A contiguous row-major tensor in a Storage.
 struct TensorRef {
-  std::string name;  // for error messages
-  DType dtype = DType::kFloat32;
+  std::string name;               // for error messages
+  DType dtype = DType::kFloat32;  // of the elements; of what blocks decode to
   std::vector<std::int64_t> shape;
   std::shared_ptr<const Storage> storage;
-  std::size_t offset = 0;  // bytes
+  std::size_t offset = 0;                // bytes
+  Encoding encoding = Encoding::kPlain;  // blocks divide the last extent of the shape
 
   explicit operator bool() const noexcept { return storage != nullptr; }
   std::int64_t elements() const;  // product of the shape
+  std::size_t bytes() const;      // in storage
+  /// The dtype's name, or that of the blocks.
+  std::string_view type_name() const noexcept;
 };
 
 struct QuantTensors;  // quantised.h

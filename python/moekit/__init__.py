@@ -13,12 +13,14 @@
 from ._core import CheckpointError, DeviceError, UnsupportedError, __version__, get_num_threads, set_num_threads
 from .layer import MoeLayer, Routing, load_layer
 from .moe import MoE
+from .quantised import QuantTensor
 
 __all__ = [
     "CheckpointError",
     "DeviceError",
     "MoE",
     "MoeLayer",
+    "QuantTensor",
     "Routing",
     "UnsupportedError",
     "__version__",

@@ -7,6 +7,7 @@ import os
 from typing import Any, Mapping, NamedTuple
 
 from . import _core
+from .quantised import QuantTensor
 
 
 class Routing(NamedTuple):
@@ -48,12 +49,14 @@ class MoeLayer:
             "router.selection_bias" [columns], "router.in_scale" [H], "router.per_expert_scale" [columns],
             "router.tid2eid" [vocabulary, k]. Experts: "experts.E.gate", ".up" [I, H], ".down" [O, I], ".gate_bias",
             ".up_bias" [I], ".down_bias" [O], or stacked over experts as "experts.gate" [E, I, H] and so on.
-            Shared experts the same under "shared.", and "shared_gate" [H].
-        dtype: "auto" keeps the weights' own; or a weight format's name. backend: "auto", or one to force.
+            Shared experts the same under "shared.", and "shared_gate" [H]. A gate, up or down may be a `QuantTensor`.
+        dtype: "auto" keeps the weights' own; or a weight format's name: weights in another one are converted.
+        backend: "auto", or one to force.
 
         Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
         """
-        return cls._wrap(_core.from_arrays(dict(config), dict(tensors), dtype, device, backend), "arrays")
+        arrays = {name: t._core if isinstance(t, QuantTensor) else t for name, t in tensors.items()}
+        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend), "arrays")
 
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.
@@ -135,18 +138,24 @@ def _total_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto") -> MoeLayer:
+def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
+               nonfinite_scales: bool = False) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
-    path: a folder with config.json and safetensors files. layer: index of the decoder layer.
-    dtype: "auto" keeps float32 and bfloat16 as they are; or the name of a weight format.
+    path: a folder with config.json and safetensors files, or a GGUF file. layer: index of the decoder layer.
+    dtype: "auto" keeps every projection as the checkpoint has it: bfloat16 and float32 (float16 as float32), and
+        quantised weights packed at their published width. Or the name of a weight format, and weights that are not in
+        it are converted, experts one at a time: "float32" and "bfloat16" (dequantised), or quantised to
+        "int8" (a scale a row: max |w| / 127), "int4" (groups of 32, bfloat16 scales: the weight of largest magnitude
+        / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
     device: "cpu", or "ascend[:N]": arrays stay in host memory and each call copies them.
     backend: "auto", or one to force ("reference").
+    nonfinite_scales: accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])

@@ -24,6 +24,7 @@ py::object forward(const MoeLayer& layer, py::handle x, Gradients gradients);
 
 void bind_host_array(py::module_& module);
 void bind_layer(py::module_& module);
+void bind_quantised(py::module_& module);
 void bind_moe(py::module_& module);
 void bind_checkpoint(py::module_& module);
 void bind_router(py::module_& module);

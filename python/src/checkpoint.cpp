@@ -2,9 +2,11 @@
 // Layers and facts from checkpoint folders.
 #include "moekit/checkpoint.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "formats/read.h"
 #include "gil.h"
 #include "moekit/model.h"
 
@@ -20,35 +22,52 @@ py::dict inspect(const std::string& path) {
   return out;
 }
 
-/// Name -> (dtype, shape) of every tensor.
+/// Name -> (type, shape, bytes) of every tensor.
 py::dict tensors_of(const std::string& path) {
   const Checkpoint checkpoint = Checkpoint::open(path);
   py::dict out;
   for (const auto& [name, tensor] : checkpoint.tensors())
-    out[py::str(name)] = py::make_tuple(std::string(dtype_name(tensor.dtype)), tensor.shape,
-                                        dtype_size(tensor.dtype) * static_cast<std::size_t>(tensor.elements()));
+    out[py::str(name)] = py::make_tuple(std::string(tensor.type_name()), tensor.shape, tensor.bytes());
   return out;
 }
 
-/// Bytes of the matrices of one routed expert, and of all of them with the shared ones, as they lie in the file.
-py::dict block_bytes(const std::string& path, std::int64_t layer) {
-  const LoadedBlock block = load_block(path, layer);
-  const auto bytes = [](const ExpertTensors& expert) {
-    std::size_t sum = 0;
-    for (const MatrixRef* part :
-         {&expert.gate, &expert.up, &expert.down, &expert.gate_bias, &expert.up_bias, &expert.down_bias})
-      if (*part) sum += static_cast<std::size_t>(part->rows * part->cols) * dtype_size(part->tensor.dtype);
-    return sum;
-  };
-  std::size_t routed = 0, shared = 0;
-  for (const ExpertTensors& expert : block.tensors.experts) routed += bytes(expert);
-  for (const ExpertTensors& expert : block.tensors.shared) shared += bytes(expert);
+/// All elements of a tensor as float32, of whatever type it is in the file.
+py::array_t<float> read_tensor(const std::string& path, const std::string& name) {
+  const TensorRef tensor = Checkpoint::open(path).tensor(name);
+  std::vector<float> values;
+  {
+    const ReleaseGil released;
+    values = read_float32(decoded(tensor));
+  }
+  return py::array_t<float>(tensor.shape, values.data());
+}
+
+/// WeightsInfo as a dict.
+py::dict to_dict(const WeightsInfo& info) {
   py::dict out;
-  out["expert"] = block.tensors.experts.empty() ? 0 : bytes(block.tensors.experts.front());
-  out["routed"] = routed;
-  out["shared"] = shared;
-  const TensorRef& down = block.tensors.experts.front().down.tensor;
-  out["dtype"] = std::string(dtype_name(down.dtype));
+  out["dtype"] = info.dtype;
+  out["expert"] = info.expert_bytes;
+  out["routed"] = info.routed_bytes;
+  out["shared"] = info.shared_bytes;
+  out["bits_per_weight"] = info.bits_per_weight;
+  py::list parts;
+  for (const WeightsInfo::Part& part : info.parts) {
+    py::dict item;
+    item["name"] = part.name;
+    item["format"] = part.format;
+    item["bits_per_weight"] = part.bits_per_weight;
+    parts.append(item);
+  }
+  out["parts"] = parts;
+  out["notes"] = info.notes;
+  return out;
+}
+
+/// How the weights of each layer's experts lie in the file.
+py::list weights_of(const std::string& path, const std::vector<std::int64_t>& layers) {
+  const Checkpoint checkpoint = Checkpoint::open(path);
+  py::list out;
+  for (const std::int64_t layer : layers) out.append(to_dict(inspect_weights(load_block(checkpoint, layer))));
   return out;
 }
 
@@ -56,16 +75,17 @@ py::dict block_bytes(const std::string& path, std::int64_t layer) {
 
 void bind_checkpoint(py::module_& module) {
   module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
-                              const std::string& device, const std::string& backend) {
-    const LayerOptions options{dtype, parse_device(device), backend};
+                              const std::string& device, const std::string& backend, bool nonfinite_scales) {
+    const LayerOptions options{dtype, parse_device(device), backend, nonfinite_scales};
     const ReleaseGil released;
     return std::make_shared<MoeLayer>(load_layer(path, layer, options));
   });
   module.def("inspect_model", &inspect);
   module.def("block_config",
              [](const std::string& path, std::int64_t layer) { return config_to_dict(block_config(path, layer)); });
-  module.def("block_bytes", &block_bytes);
+  module.def("weights_of", &weights_of);
   module.def("tensors", &tensors_of);
+  module.def("read_tensor", &read_tensor);
   module.def("model_families", [] {
     py::list names;
     for (const std::string_view name : model_families()) names.append(std::string(name));

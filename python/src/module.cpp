@@ -18,6 +18,7 @@ PYBIND11_MODULE(_core, module) {
   error(static_cast<DeviceError*>(nullptr), "DeviceError", PyExc_RuntimeError);
   python::bind_host_array(module);
   python::bind_layer(module);
+  python::bind_quantised(module);
   python::bind_moe(module);
   python::bind_checkpoint(module);
   python::bind_router(module);

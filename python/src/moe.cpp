@@ -10,6 +10,7 @@
 #include "bindings.h"
 #include "gil.h"
 #include "moekit/error.h"
+#include "quantised.h"
 
 namespace moekit::python {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 struct Tensors {
   std::map<std::string, TensorRef> whole;
   std::map<std::string, MatrixRef> strided;  // transposed or interleaved sources: read where they lie
+  std::map<std::string, QuantSelection> quantised;
 };
 
 /// Checks a parameter of the dense module and answers its memory, which `keep` then holds.
@@ -66,7 +68,7 @@ LayerPtr make_moe(const py::object& gate_weight, const py::object& gate_bias, co
 
 /// Takes `prefix.index.part`, or expert `index` of the stacked `prefix.part`; empty when there is neither.
 MatrixRef take(Tensors& tensors, std::map<std::string, bool>& used, const std::string& prefix, std::int64_t index,
-               const char* part, bool bias) {
+               std::int64_t count, const char* part, bool bias) {
   const auto row = [](const TensorRef& tensor) {  // [n] as [1, n]
     TensorRef matrix = tensor;
     if (matrix.shape.size() == 1) matrix.shape.insert(matrix.shape.begin(), 1);
@@ -80,6 +82,20 @@ MatrixRef take(Tensors& tensors, std::map<std::string, bool>& used, const std::s
   if (const auto found = tensors.whole.find(own); found != tensors.whole.end()) {
     used[own] = true;
     return bias ? row(found->second) : matrix_of(found->second);
+  }
+  if (const auto found = tensors.quantised.find(own); found != tensors.quantised.end()) {
+    used[own] = true;
+    if (found->second.count() != 1)
+      throw CheckpointError("[tensors] " + own + " is a stack of " + std::to_string(found->second.count()) +
+                            " quantised matrices, expected one");
+    return found->second.matrix(0);
+  }
+  if (const auto found = tensors.quantised.find(stacked); found != tensors.quantised.end()) {
+    used[stacked] = true;
+    if (found->second.count() != count)
+      throw CheckpointError("[tensors] " + stacked + " is a stack of " + std::to_string(found->second.count()) +
+                            " quantised matrices, expected " + std::to_string(count));
+    return found->second.matrix(index);
   }
   const auto found = tensors.whole.find(stacked);
   if (found == tensors.whole.end()) return {};
@@ -96,7 +112,7 @@ std::vector<ExpertTensors> take_experts(Tensors& tensors, std::map<std::string, 
                                         std::int64_t count) {
   std::vector<ExpertTensors> experts;
   for (std::int64_t e = 0; e < count; ++e) {
-    const auto get = [&](const char* part, bool bias) { return take(tensors, used, prefix, e, part, bias); };
+    const auto get = [&](const char* part, bool bias) { return take(tensors, used, prefix, e, count, part, bias); };
     experts.push_back({get("gate", false), get("up", false), get("down", false), get("gate_bias", true),
                        get("up_bias", true), get("down_bias", true)});
   }
@@ -111,7 +127,11 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
     const auto name = py::cast<std::string>(key);
     const std::string part = name.substr(name.rfind('.') + 1);  // of one expert, or stacked: those have 3 dimensions
     const bool projection = part == "gate" || part == "up" || part == "down";
-    if (MatrixRef matrix = projection ? as_strided_matrix(value, name) : MatrixRef{}) {
+    if (py::isinstance<QuantSelection>(value)) {
+      if (!projection)
+        throw CheckpointError("[tensors] '" + name + "' is quantised: only gate, up and down of experts may be");
+      tensors.quantised.emplace(name, py::cast<const QuantSelection&>(value).named(name));
+    } else if (MatrixRef matrix = projection ? as_strided_matrix(value, name) : MatrixRef{}) {
       tensors.strided.emplace(name, std::move(matrix));
     } else {
       tensors.whole.emplace(name, as_tensor(value, name));
@@ -139,6 +159,7 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
   };
   check_used(tensors.whole);
   check_used(tensors.strided);
+  check_used(tensors.quantised);
   const ReleaseGil released;
   return std::make_shared<MoeLayer>(config, block, options);
 }

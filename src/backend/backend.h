@@ -28,8 +28,8 @@ class PackedBlock {
   virtual std::size_t bytes() const noexcept = 0;
   /// What was chosen for this block (kernels, ISA, layout), one line each.
   virtual std::string explain() const = 0;
-  /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32. `out` has been
-  /// checked. Throws UnsupportedError.
+  /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32 or, into uint8,
+  /// their codes. `out` has been checked. Throws UnsupportedError.
   virtual void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const;
   const BlockConfig& config() const noexcept { return config_; }
   const BlockFormats& formats() const noexcept { return formats_; }

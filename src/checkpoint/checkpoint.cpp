@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "checkpoint/file.h"
+#include "checkpoint/gguf_file.h"
 #include "checkpoint/index.h"
 #include "checkpoint/nearest.h"
 #include "checkpoint/safetensors_header.h"
@@ -30,8 +31,8 @@ std::vector<TensorRef> read_file(const std::string& path) {
   file->read_into(8, json.size(), json.data());
   std::vector<TensorRef> tensors;
   for (SafetensorsEntry& entry : parse_safetensors_header(json, file->size(), path))
-    tensors.push_back(
-        {std::move(entry.name), entry.dtype, std::move(entry.shape), file, static_cast<std::size_t>(entry.begin)});
+    tensors.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape), file,
+                       static_cast<std::size_t>(entry.begin), Encoding::kPlain});
   return tensors;
 }
 
@@ -82,6 +83,10 @@ Checkpoint Checkpoint::open(const std::string& path) {
   checkpoint.path_ = path;
   checkpoint.folder_ = checkpoint_folder(path);
   std::error_code error;
+  if (is_gguf(path)) {
+    for (TensorRef& tensor : open_gguf(path).tensors) add(std::move(tensor), checkpoint.tensors_);
+    return checkpoint;
+  }
   if (!fs::is_directory(path, error)) {
     for (TensorRef& tensor : read_file(path)) add(std::move(tensor), checkpoint.tensors_);
     return checkpoint;

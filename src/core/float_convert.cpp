@@ -41,6 +41,7 @@ std::uint8_t float_to_fp8_e4m3(float value) noexcept {
   const float magnitude = std::fabs(value);
   if (std::isnan(value)) return sign | 0x7f;
   if (magnitude >= 448.0f) return sign | 0x7e;
+  if (magnitude == 0.0f) return sign;  // whose exponent frexp gives as 0
   // The step is 2^(e - 3) for 2^e <= magnitude, and 2^-9 below the smallest normal number 2^-6.
   int exponent = 0;
   std::frexp(magnitude, &exponent);

@@ -33,6 +33,13 @@ void expect_dims(const TensorRef& tensor, std::size_t dims, const char* operatio
                           ", expected " + std::to_string(dims) + " dimensions");
 }
 
+// Blocks are decoded by the formats; here their bytes would be taken for elements.
+void expect_plain(const TensorRef& tensor, const char* operation) {
+  if (tensor.encoding != Encoding::kPlain)
+    throw CheckpointError(std::string("[") + operation + "] " + tensor.name + ": blocks of " +
+                          std::string(tensor.type_name()) + ", expected plain elements");
+}
+
 }  // namespace
 
 std::int64_t TensorRef::elements() const {
@@ -41,7 +48,18 @@ std::int64_t TensorRef::elements() const {
   return count;
 }
 
+std::size_t TensorRef::bytes() const {
+  if (encoding == Encoding::kPlain) return static_cast<std::size_t>(elements()) * dtype_size(dtype);
+  const EncodingInfo& info = encoding_info(encoding);
+  return static_cast<std::size_t>(elements() / info.block) * info.bytes;
+}
+
+std::string_view TensorRef::type_name() const noexcept {
+  return encoding == Encoding::kPlain ? dtype_name(dtype) : encoding_info(encoding).name;
+}
+
 MatrixView MatrixRef::read(ByteScratch& scratch) const {
+  expect_plain(tensor, "read");
   if (quant != nullptr) throw CheckpointError("[matrix] " + tensor.name + ": quantised, expected plain elements");
   const std::int64_t size = static_cast<std::int64_t>(dtype_size(tensor.dtype));
   if (rows == 0 || cols == 0) return {nullptr, tensor.dtype, rows, cols, row_stride, col_stride};
@@ -54,7 +72,7 @@ MatrixView MatrixRef::read(ByteScratch& scratch) const {
 
 TensorRef memory_tensor(std::string name, const void* data, DType dtype, std::vector<std::int64_t> shape,
                         std::shared_ptr<const void> owner) {
-  TensorRef tensor{std::move(name), dtype, std::move(shape), nullptr, 0};
+  TensorRef tensor{std::move(name), dtype, std::move(shape), nullptr, 0, Encoding::kPlain};
   checked_mul(tensor.elements(), static_cast<std::int64_t>(dtype_size(dtype)), tensor.name);
   tensor.storage = std::make_shared<MemoryStorage>(data, std::move(owner));
   return tensor;
@@ -89,6 +107,7 @@ MatrixRef row_slice(const MatrixRef& matrix, std::int64_t first, std::int64_t co
 }
 
 std::vector<float> read_float32(const TensorRef& tensor) {
+  expect_plain(tensor, "read");
   const std::int64_t count = tensor.elements();
   ByteScratch scratch;
   const std::byte* data =
@@ -112,6 +131,7 @@ void widen(const std::byte* data, std::vector<std::int64_t>& out) {
 }  // namespace
 
 std::vector<std::int64_t> read_int64(const TensorRef& tensor) {
+  expect_plain(tensor, "integers");
   const std::int64_t count = tensor.elements();
   ByteScratch scratch;
   const std::byte* data =

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "formats/ggml/blocks.h"
 #include "moekit/error.h"
 #include "moekit/quantised.h"
 
@@ -32,16 +33,17 @@ void check_dtype(const TensorRef& tensor, std::initializer_list<DType> allowed) 
 
 // `shape`, with a leading extent for a stack of matrices; trailing extents of 1 may be absent.
 void check_shape(const TensorRef& tensor, const QuantTensors& of, Shape shape) {
+  const Shape expected = shape;
   Shape stacked = shape;
   stacked.insert(stacked.begin(), of.count);
-  Shape seen = tensor.shape;
+  const Shape whole = stacked, &seen = tensor.shape;
   if (seen == stacked || (of.count == 1 && seen == shape)) return;
   if (shape.back() == 1) {
     shape.pop_back();
     stacked.pop_back();
     if (seen == stacked || (of.count == 1 && (seen == shape || (shape == Shape{1} && seen.empty())))) return;
   }
-  fail(tensor, "shape " + text(seen) + ", expected " + text(of.count == 1 ? shape : stacked) + " for " +
+  fail(tensor, "shape " + text(seen) + ", expected " + text(of.count == 1 ? expected : whole) + " for " +
                    std::to_string(of.rows) + " x " + std::to_string(of.cols) + " weights in " + describe(of.format));
 }
 
@@ -74,7 +76,12 @@ void check_codes(const QuantTensors& t) {
       check_dtype(t.codes, {DType::kInt32});
       if (t.rows % 8 != 0) fail(t.codes, std::to_string(t.rows) + " output columns, expected a multiple of 8");
       return check_shape(t.codes, t, {t.cols, t.rows / 8});
-    case Packing::kGgml: return;
+    case Packing::kGgml: {
+      const GgmlRule* rule = ggml_rule(t.codes.encoding);
+      if (rule == nullptr || rule->format != t.format)
+        fail(t.codes, "blocks of " + std::string(t.codes.type_name()) + ", expected those of " + describe(t.format));
+      return check_shape(t.codes, t, {t.rows, t.cols});
+    }
   }
 }
 
@@ -99,9 +106,7 @@ void check_zeros(const QuantTensors& t) {
   check_present(t, t.zeros, "zero points");
   switch (t.packing) {
     case Packing::kBytes:
-    case Packing::kNibbles:
-      check_dtype(t.zeros, {DType::kInt8});
-      return check_shape(t.zeros, t, {t.rows, groups});
+    case Packing::kNibbles: check_dtype(t.zeros, {DType::kInt8}); return check_shape(t.zeros, t, {t.rows, groups});
     case Packing::kWordsAlongK:
       check_dtype(t.zeros, {DType::kInt32});
       return check_shape(t.zeros, t, {ceil_div(t.rows, slots), groups});
@@ -119,6 +124,8 @@ void validate(const QuantTensors& t) {
   if (t.rows < 1 || t.cols < 1 || t.count < 1)
     fail(t.codes, std::to_string(t.count) + " matrices of " + std::to_string(t.rows) + " x " + std::to_string(t.cols));
   if (t.format.plain()) fail(t.codes, "format " + std::string(t.format.name) + " is not a quantised one");
+  if (t.count != 1 && (t.packing == Packing::kGptq || t.packing == Packing::kAwq))
+    fail(t.codes, "a stack of " + std::to_string(t.count) + " matrices, expected one: this packing has no stacks");
   check_codes(t);
   if (t.packing == Packing::kGgml) return;  // scales are inside the blocks
   check_scales(t);
@@ -127,6 +134,17 @@ void validate(const QuantTensors& t) {
   check_dtype(t.column_groups, {DType::kInt32, DType::kInt64});
   if (t.column_groups.shape != Shape{t.cols})
     fail(t.column_groups, "shape " + text(t.column_groups.shape) + ", expected " + text({t.cols}));
+}
+
+double stored_bytes(const MatrixRef& matrix) {
+  const auto bytes = [](const TensorRef& tensor) { return tensor ? static_cast<double>(tensor.bytes()) : 0.0; };
+  if (!matrix) return 0.0;
+  const auto rows = static_cast<double>(matrix.rows);
+  if (matrix.quant == nullptr)
+    return rows * static_cast<double>(matrix.cols) * static_cast<double>(dtype_size(matrix.tensor.dtype));
+  const QuantTensors& t = *matrix.quant;
+  const double all = bytes(t.codes) + bytes(t.scales) + bytes(t.zeros) + bytes(t.row_scales);
+  return all * rows / (static_cast<double>(t.rows) * static_cast<double>(t.count)) + bytes(t.column_groups);
 }
 
 MatrixRef quantised_matrix(std::shared_ptr<const QuantTensors> tensors, std::int64_t index) {

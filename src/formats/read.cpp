@@ -18,7 +18,7 @@ struct PackingRule {
 };
 constexpr PackingRule kPackings[] = {
     {Packing::kBytes, decode_rows}, {Packing::kNibbles, decode_rows}, {Packing::kWordsAlongK, decode_rows},
-    {Packing::kGptq, decode_gptq},  {Packing::kAwq, decode_awq},
+    {Packing::kGptq, decode_gptq},  {Packing::kAwq, decode_awq},      {Packing::kGgml, decode_ggml},
 };
 
 [[noreturn]] void fail(const TensorRef& tensor, const std::string& what) {
@@ -98,6 +98,18 @@ const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& for
   scratch.quant.resize(format, matrix.rows, matrix.cols);
   quantise(scratch.floats.data(), scratch.quant);
   return scratch.quant;
+}
+
+TensorRef decoded(const TensorRef& tensor) {
+  if (tensor.encoding == Encoding::kPlain) return tensor;
+  TensorRef rows = tensor;  // all rows as one matrix
+  const std::int64_t cols = tensor.shape.back();
+  rows.shape = {cols == 0 ? 0 : tensor.elements() / cols, cols};
+  const auto values = std::make_shared<ReadScratch>();
+  read_plain(quantised_matrix(ggml_tensors(rows)), *values);
+  values->bytes = {};
+  values->quant = {};
+  return memory_tensor(tensor.name, values->floats.data(), DType::kFloat32, tensor.shape, values);
 }
 
 bool has_column_groups(const MatrixRef& matrix) {

@@ -26,6 +26,9 @@ MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch);
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
 
+/// The tensor itself when its elements are plain; one of float32 in memory with the same shape when it is in blocks.
+TensorRef decoded(const TensorRef& tensor);
+
 /// Whether the columns of a quantised matrix are in groups other than k / group (GPTQ's act-order). Reads g_idx. Throws
 /// CheckpointError for an index out of range.
 bool has_column_groups(const MatrixRef& matrix);

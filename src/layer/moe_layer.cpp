@@ -28,6 +28,7 @@ struct MoeLayer::Impl {
   std::string format_names;
   Device device;
   std::string declined;
+  std::vector<std::string> notes;
   const Backend& backend;
   RouterTables limits;  // of the tables only the vocabulary: what checking a call's inputs needs
   std::unique_ptr<PackedBlock> packed;
@@ -38,6 +39,7 @@ MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const
   validate(config);
   validate(config, tensors);
   impl_ = std::make_unique<Impl>(config, choose_formats(config, tensors, options), options);
+  impl_->notes = tensors.notes;
   if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
   impl_->packed = impl_->backend.pack(config, tensors, impl_->formats, options.device);
   impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, options.device);
@@ -160,6 +162,7 @@ std::string MoeLayer::explain() const {
   const ExpertConfig& e = impl.config.expert;
   std::string text = "backend: " + std::string(backend()) + " on " + to_string(impl.device) + "\n";
   text += "weights: " + std::string(format()) + ", " + std::to_string(packed_bytes()) + " bytes\n";
+  for (const std::string& note : impl.notes) text += "checkpoint: " + note + "\n";
   text += "router: " + describe(impl.config.router) + "\n";
   text += "experts: " + std::string(activation_name(e.act)) + ", " + std::to_string(e.input) + " -> " +
           (e.intermediate > 0 ? std::to_string(e.intermediate) + " -> " : "") + std::to_string(e.output) + "\n";

@@ -6,6 +6,7 @@
 
 #include "checkpoint/nearest.h"
 #include "checkpoint/text.h"
+#include "formats/ggml/blocks.h"
 
 namespace moekit {
 namespace {
@@ -63,9 +64,38 @@ std::vector<std::int64_t> Accounting::shape(const std::string& name) const {
   return checkpoint_.contains(prefix_ + name) ? checkpoint_.tensor(prefix_ + name).shape : std::vector<std::int64_t>{};
 }
 
+const TensorRef* Accounting::peek(const std::string& name) const {
+  const auto found = checkpoint_.tensors().find(prefix_ + name);
+  return found == checkpoint_.tensors().end() ? nullptr : &found->second;
+}
+
+const TensorRef& Accounting::take_any(const std::vector<std::string>& names, std::string_view why) {
+  const std::string found = find(names);
+  const std::string name = prefix_ + (found.empty() ? names.front() : found);
+  if (found.empty())
+    fail("no tensor " + in_quotes(name) + " (" + std::string(why) + "); the nearest name is " +
+         in_quotes(nearest_name(checkpoint_.tensors(), name)));
+  taken_.insert(name);
+  return checkpoint_.tensor(name);
+}
+
+void Accounting::leave(const std::string& name, std::string_view what) {
+  if (peek(name) == nullptr || !taken_.insert(prefix_ + name).second) return;
+  ++unused_[std::string(what)];
+}
+
+std::vector<std::string> Accounting::unused() const {
+  std::vector<std::string> list;
+  for (const auto& [what, count] : unused_) list.push_back(std::to_string(count) + " " + what);
+  return list;
+}
+
 const TensorRef& Accounting::take(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
                                   std::string_view why) {
   const TensorRef& tensor = take_shape(names, shape, why);
+  if (tensor.encoding != Encoding::kPlain && ggml_rule(tensor.encoding) == nullptr)
+    fail("tensor " + in_quotes(tensor.name) + " is in blocks of " + std::string(tensor.type_name()) +
+         ", those that are read are " + ggml_encodings());
   if (!is_floating(tensor.dtype))
     fail("tensor " + in_quotes(tensor.name) + " has dtype " + std::string(dtype_name(tensor.dtype)) +
          ", expected float32, bfloat16, float16 or float64");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -23,6 +24,17 @@ class Accounting {
   std::string find(const std::vector<std::string>& names) const;
   /// Shape of a tensor below the prefix, empty when there is none.
   std::vector<std::int64_t> shape(const std::string& name) const;
+  /// The tensor below the prefix, null pointer when there is none.
+  const TensorRef* peek(const std::string& name) const;
+  /// Takes the first of `names` that exists, whatever its shape and dtype: a part of a quantised matrix, which is
+  /// checked with its other parts. Throws CheckpointError naming the tensor and the nearest key; `why` says what it is.
+  const TensorRef& take_any(const std::vector<std::string>& names, std::string_view why);
+  /// Counts a tensor that peek answered as taken.
+  void mark(const TensorRef& tensor) { taken_.insert(tensor.name); }
+  /// Takes a tensor, if it exists, that inference does not use; `what` it is goes into unused().
+  void leave(const std::string& name, std::string_view what);
+  /// "48 activation scales (input_scale)" for what was left.
+  std::vector<std::string> unused() const;
   /// Takes the first of `names` that exists. Its shape must be `shape` and its dtype a floating one. `why` says where
   /// the shape comes from. Throws CheckpointError naming the tensor, the nearest key and the expected shape.
   const TensorRef& take(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
@@ -48,6 +60,7 @@ class Accounting {
   std::string prefix_;
   std::vector<std::string> parts_;  // below the prefix; "" for all of it
   std::set<std::string, std::less<>> taken_;
+  std::map<std::string, std::int64_t> unused_;  // number by description
 };
 
 }  // namespace moekit

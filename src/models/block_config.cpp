@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "models/family.h"
+#include "models/quantisation.h"
 
 namespace moekit {
 namespace {
@@ -112,13 +113,7 @@ void check_fields(const Family& family, const Config& config) {
     if (list.empty()) config.fail(std::string(known.field) + " is " + value->text() + ", which is not supported");
     config.fail(std::string(known.field) + " is " + value->text() + ", known for family " + family.name + ": " + list);
   }
-  for (const Json::Object* object : {&config.root(), &config.text()}) {
-    const Json* quantised = object->find("quantization_config");
-    if (quantised == nullptr || quantised->is_null()) continue;
-    const Json* method = quantised->object() != nullptr ? quantised->object()->find("quant_method") : nullptr;
-    config.fail("quantization_config with quant_method " + (method != nullptr ? method->text() : "missing") +
-                ", quantised checkpoints are not read yet");
-  }
+  read_quantisation(config);  // throws for what is not understood
 }
 
 Activation read_activation(const Family& family, const Config& config) {

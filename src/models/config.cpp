@@ -2,6 +2,7 @@
 #include "models/config.h"
 
 #include <cmath>
+#include <utility>
 
 #include "checkpoint/file.h"
 #include "checkpoint/text.h"
@@ -19,6 +20,13 @@ Config Config::read(const std::string& folder) {
   Config config;
   config.path_ = file_in_folder(folder, "config.json");
   config.root_ = parse_json(read_text(config.path_, kMaxConfigBytes), kOperation, config.path_);
+  return config;
+}
+
+Config Config::of(std::string path, Json object) {
+  Config config;
+  config.path_ = std::move(path);
+  config.root_ = std::move(object);
   return config;
 }
 

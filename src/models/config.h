@@ -28,6 +28,8 @@ class Config {
  public:
   /// Reads config.json in `folder`. Throws CheckpointError.
   static Config read(const std::string& folder);
+  /// An object that another file describes the model with. `path` names it in messages.
+  static Config of(std::string path, Json object);
 
   const std::string& path() const noexcept { return path_; }
   /// The whole file.

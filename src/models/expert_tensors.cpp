@@ -3,16 +3,11 @@
 
 #include <algorithm>
 
-#include "checkpoint/text.h"
+#include "models/quantised_projection.h"
+#include "models/stacked_scales.h"
 
 namespace moekit {
 namespace {
-
-/// Elements first, first + step, ... (count of them) of a row of a stacked [E, n] tensor, as a [1, count] matrix.
-MatrixRef bias_of(const TensorRef& tensor, std::int64_t row, std::int64_t first, std::int64_t count,
-                  std::int64_t step) {
-  return {tensor, row * tensor.shape.back() + first, 1, count, tensor.shape.back(), step};
-}
 
 /// The names under which most projections are found below `prefix`, so that a missing one is told by the right name.
 const ProjectionNames& names_in_use(const Family& family, const std::string& prefix, const Accounting& tensors) {
@@ -21,7 +16,7 @@ const ProjectionNames& names_in_use(const Family& family, const std::string& pre
   for (const ProjectionNames& each : family.projections) {
     const auto names = {each.gate, each.up, each.down};
     const std::ptrdiff_t found = std::count_if(names.begin(), names.end(), [&](const char* name) {
-      return !tensors.find({prefix + name + ".weight"}).empty();
+      return has_projection(prefix + name + ".weight", tensors);
     });
     if (found > most) {
       most = found;
@@ -31,9 +26,23 @@ const ProjectionNames& names_in_use(const Family& family, const std::string& pre
   return *best;
 }
 
+/// A [rows, cols] matrix, plain or quantised.
+MatrixRef take_matrix(const std::string& name, std::int64_t rows, std::int64_t cols, const char* why,
+                      const Quantisation& quantisation, Accounting& tensors, TensorRef scales = {}) {
+  if (auto quantised = take_quantised(quantisation, {name, 0, rows, cols, 1, why, std::move(scales)}, tensors))
+    return quantised_matrix(std::move(quantised));
+  return matrix_of(tensors.take(name, {rows, cols}, why));
+}
+
+/// Scales of one expert that lie elsewhere; empty: beside its weights.
+struct ExpertScales {
+  TensorRef gate, up, down;
+};
+
 /// gate.weight, up.weight, down.weight (and .bias) below `prefix`.
 ExpertTensors take_one(const Family& family, const ExpertConfig& config, const std::string& prefix, const char* why_up,
-                       const char* why_down, Accounting& tensors) {
+                       const char* why_down, const ExpertScales& scales, const Quantisation& quantisation,
+                       Accounting& tensors) {
   const ProjectionNames& used = names_in_use(family, prefix, tensors);
   const auto names = [&](const char* ProjectionNames::*projection, const char* suffix) {
     return std::vector<std::string>{prefix + used.*projection + suffix};
@@ -41,9 +50,11 @@ ExpertTensors take_one(const Family& family, const ExpertConfig& config, const s
   const std::int64_t hidden = config.input, inner = config.intermediate;
   ExpertTensors expert;
   if (is_gated(config.act))
-    expert.gate = matrix_of(tensors.take(names(&ProjectionNames::gate, ".weight"), {inner, hidden}, why_up));
-  expert.up = matrix_of(tensors.take(names(&ProjectionNames::up, ".weight"), {inner, hidden}, why_up));
-  expert.down = matrix_of(tensors.take(names(&ProjectionNames::down, ".weight"), {hidden, inner}, why_down));
+    expert.gate =
+        take_matrix(prefix + used.gate + ".weight", inner, hidden, why_up, quantisation, tensors, scales.gate);
+  expert.up = take_matrix(prefix + used.up + ".weight", inner, hidden, why_up, quantisation, tensors, scales.up);
+  expert.down =
+      take_matrix(prefix + used.down + ".weight", hidden, inner, why_down, quantisation, tensors, scales.down);
   if (config.up_bias) {
     if (is_gated(config.act))
       expert.gate_bias = bias_of(tensors.take(names(&ProjectionNames::gate, ".bias"), {inner}, why_up), 0, 0, inner, 1);
@@ -55,138 +66,73 @@ ExpertTensors take_one(const Family& family, const ExpertConfig& config, const s
   return expert;
 }
 
-struct StackedShapes {
-  std::vector<std::int64_t> up, down;
-};
-
-/// Whether the stacked tensors are [E, in, out]. With kByShape the tensors say so; equal sides leave kRows.
-bool is_transposed(const Family& family, const StackedShapes& rows, const StackedShapes& turned,
-                   const StackedShapes& seen) {
-  if (family.stacked != Stacked::kByShape) return family.stacked == Stacked::kTransposed;
-  return seen.up == turned.up && seen.down == turned.down && (seen.up != rows.up || seen.down != rows.down);
-}
-
-std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig& config, const StackedNames& names,
-                                        Accounting& tensors) {
-  const std::int64_t count = config.router.num_experts;
-  const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
-  const bool gated = is_gated(config.expert.act);
-  const std::int64_t width = gated ? 2 * inner : inner;
-  const std::string up_name = names.gate_up, down_name = names.down;
-  const StackedShapes seen = {tensors.shape(up_name), tensors.shape(down_name)};
-  // LongCat's class stacks gate and up of identity experts too, which nothing reads.
-  const std::int64_t columns = config.router.columns();
-  const std::int64_t up_count = !seen.up.empty() && seen.up.front() == columns ? columns : count;
-  const StackedShapes rows = {{up_count, width, hidden}, {count, hidden, inner}};
-  const StackedShapes turned = {{up_count, hidden, width}, {count, inner, hidden}};
-  const bool transposed = is_transposed(family, rows, turned, seen);
-  const StackedShapes& expected = transposed ? turned : rows;
-  const TensorRef& up = tensors.take(up_name, expected.up, "experts, gate and up rows, hidden size of config.json");
-  const TensorRef& down =
-      tensors.take(down_name, expected.down, "experts, hidden size, intermediate size of config.json");
-  TensorRef up_bias, down_bias;
-  if (config.expert.up_bias) up_bias = tensors.take(up_name + "_bias", {count, width}, "biases of gate and up");
-  const bool one_bias = !family.down_bias_for_all.empty();
-  if (one_bias)
-    down_bias = tensors.take(family.down_bias_for_all, {hidden}, "hidden size of config.json");
-  else if (config.expert.down_bias)
-    down_bias = tensors.take(down_name + "_bias", {count, hidden}, "biases of down");
-
-  const std::int64_t step = gated && family.interleaved ? 2 : 1;
-  const std::int64_t up_first = !gated ? 0 : family.interleaved ? 1 : inner;
-  std::vector<ExpertTensors> experts;
-  for (std::int64_t e = 0; e < count; ++e) {
-    ExpertTensors expert;
-    const MatrixRef both = stacked_matrix(up, e, transposed);
-    if (gated) expert.gate = row_slice(both, 0, inner, step);
-    expert.up = row_slice(both, up_first, inner, step);
-    expert.down = stacked_matrix(down, e, transposed);
-    if (up_bias) {
-      if (gated) expert.gate_bias = bias_of(up_bias, e, 0, inner, step);
-      expert.up_bias = bias_of(up_bias, e, up_first, inner, step);
-    }
-    if (down_bias) expert.down_bias = bias_of(down_bias, one_bias ? 0 : e, 0, hidden, 1);
-    experts.push_back(expert);
-  }
-  return experts;
-}
-
-std::vector<ExpertTensors> take_separate(const BlockConfig& config, const SeparateNames& names, Accounting& tensors) {
-  const std::int64_t count = config.router.num_experts;
-  const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
-  const char* why = "experts, intermediate size and hidden size of config.json";
-  // Sizes are below 2^31 each.
-  const std::vector<std::int64_t> flat = {count * inner, hidden};
-  const std::vector<std::int64_t> rows = names.flat ? flat : std::vector<std::int64_t>{count, inner, hidden};
-  const TensorRef& gate = tensors.take(names.gate, rows, why);
-  const TensorRef& up = tensors.take(names.up, rows, why);
-  const TensorRef& down =
-      tensors.take(names.down, names.flat ? flat : std::vector<std::int64_t>{count, hidden, inner}, why);
-  std::vector<ExpertTensors> experts(static_cast<std::size_t>(count));
-  for (std::int64_t e = 0; e < count; ++e) {
-    ExpertTensors& expert = experts[static_cast<std::size_t>(e)];
-    const std::int64_t offset = e * inner * hidden;
-    expert.gate = {gate, offset, inner, hidden, hidden, 1};
-    expert.up = {up, offset, inner, hidden, hidden, 1};
-    if (names.flat)
-      expert.down = {down, offset, hidden, inner, 1, hidden};
-    else
-      expert.down = stacked_matrix(down, e);
-  }
-  return experts;
-}
-
-std::vector<ExpertTensors> take_each(const Family& family, const BlockConfig& config, Accounting& tensors) {
+std::vector<ExpertTensors> take_each(const Family& family, const BlockConfig& config, const Quantisation& quantisation,
+                                     Accounting& tensors) {
   std::string prefix = family.experts_prefixes.front();
   for (const std::string& candidate : family.experts_prefixes)
     for (const ProjectionNames& names : family.projections)
-      if (!tensors.find({candidate + "0." + names.up + ".weight"}).empty()) prefix = candidate;
+      if (has_projection(candidate + "0." + names.up + ".weight", tensors)) prefix = candidate;
   // One at a time: a config.json that claims 2^31 experts fails at the first that is missing.
   const std::string says = "config.json says " + std::to_string(config.router.num_experts) + " experts of ";
   const std::string why_up = says + "[intermediate size, hidden size]";
   const std::string why_down = says + "[hidden size, intermediate size]";
+  const std::int64_t halves = is_gated(config.expert.act) ? 2 : 1;
+  const StackedScales scales(family, config.router.num_experts, halves, tensors);
   std::vector<ExpertTensors> experts;
   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
-    experts.push_back(
-        take_one(family, config.expert, prefix + std::to_string(e) + ".", why_up.c_str(), why_down.c_str(), tensors));
+    experts.push_back(take_one(family, config.expert, prefix + std::to_string(e) + ".", why_up.c_str(),
+                               why_down.c_str(), {scales.up_part(e, 0), scales.up_part(e, halves - 1), scales.down(e)},
+                               quantisation, tensors));
   return experts;
 }
 
 }  // namespace
 
-std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig& config, Accounting& tensors) {
-  for (const StackedNames& names : family.stacked_names)
-    if (!tensors.find({names.gate_up, names.down}).empty()) return take_stacked(family, config, names, tensors);
-  for (const SeparateNames& names : family.separate_names)
-    if (!tensors.find({names.gate, names.up, names.down}).empty()) return take_separate(config, names, tensors);
-  return take_each(family, config, tensors);
+MatrixRef bias_of(const TensorRef& tensor, std::int64_t row, std::int64_t first, std::int64_t count,
+                  std::int64_t step) {
+  return {tensor, row * tensor.shape.back() + first, 1, count, tensor.shape.back(), step};
 }
 
-std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& config, Accounting& tensors) {
+std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig& config,
+                                        const Quantisation& quantisation, Accounting& tensors) {
+  for (const StackedNames& names : family.stacked_names)
+    if (has_projection(names.gate_up, tensors) || has_projection(names.down, tensors))
+      return take_stacked(family, config, names, quantisation, tensors);
+  for (const SeparateNames& names : family.separate_names)
+    if (has_projection(names.gate, tensors) || has_projection(names.up, tensors) ||
+        has_projection(names.down, tensors) || family.experts_prefixes.empty())
+      return take_separate(config, names, quantisation, tensors);
+  return take_each(family, config, quantisation, tensors);
+}
+
+std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& config,
+                                       const Quantisation& quantisation, Accounting& tensors) {
   if (config.shared.count == 0) return {};
   std::string prefix = family.shared_prefixes.front();
   for (const std::string& candidate : family.shared_prefixes)
     for (const ProjectionNames& names : family.projections)
-      if (!tensors.find({candidate + names.down + ".weight"}).empty()) prefix = candidate;
+      if (has_projection(candidate + names.down + ".weight", tensors)) prefix = candidate;
   const ExpertConfig& shape = config.shared.expert;
   for (const std::string& candidate : family.shared_prefixes)
     for (const StackedNames& names : family.shared_stacked_names) {
       const ProjectionNames& each = names_in_use(family, candidate, tensors);
-      const std::vector<std::string> single = {candidate + each.gate + ".weight", candidate + each.up + ".weight"};
-      if (tensors.find({candidate + names.gate_up}).empty() &&
-          (tensors.find({candidate + names.down}).empty() || !tensors.find(single).empty()))
+      const bool single = has_projection(candidate + each.gate + ".weight", tensors) ||
+                          has_projection(candidate + each.up + ".weight", tensors);
+      if (!has_projection(candidate + names.gate_up, tensors) &&
+          (single || !has_projection(candidate + names.down, tensors)))
         continue;
-      const MatrixRef both = matrix_of(tensors.take(candidate + names.gate_up, {2 * shape.intermediate, shape.input},
-                                                    "gate and up of the shared expert, hidden size of config.json"));
+      const MatrixRef both =
+          take_matrix(candidate + names.gate_up, 2 * shape.intermediate, shape.input,
+                      "gate and up of the shared expert, hidden size of the configuration", quantisation, tensors);
       ExpertTensors expert;
       expert.gate = row_slice(both, 0, shape.intermediate);
       expert.up = row_slice(both, shape.intermediate, shape.intermediate);
-      expert.down = matrix_of(tensors.take(candidate + names.down, {shape.output, shape.intermediate},
-                                           "hidden size, shared intermediate size of config.json"));
+      expert.down = take_matrix(candidate + names.down, shape.output, shape.intermediate,
+                                "hidden size, shared intermediate size of the configuration", quantisation, tensors);
       return {expert};
     }
-  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of config.json",
-                   "hidden size, shared intermediate size of config.json", tensors)};
+  return {take_one(family, config.shared.expert, prefix, "shared intermediate size, hidden size of the configuration",
+                   "hidden size, shared intermediate size of the configuration", {}, quantisation, tensors)};
 }
 
 }  // namespace moekit

@@ -135,7 +135,7 @@ struct Family {
   const char* in_scale_divisor = nullptr;  // in_scale is divided by it, element by element
   std::vector<std::string> per_expert_scale;
   std::vector<std::string> hash_table = {"gate.tid2eid"};
-  std::vector<std::string> experts_prefixes = {"experts."};
+  std::vector<std::string> experts_prefixes = {"experts."};  // none: experts are always stacked
   std::vector<ProjectionNames> projections = {{"gate_proj", "up_proj", "down_proj"}};
   std::vector<StackedNames> stacked_names = {{"experts.gate_up_proj", "experts.down_proj"}};
   std::vector<SeparateNames> separate_names;

@@ -4,10 +4,14 @@
 #include <memory>
 
 #include "checkpoint/file.h"
+#include "checkpoint/gguf_file.h"
 #include "checkpoint/text.h"
+#include "formats/read.h"
 #include "models/accounting.h"
 #include "models/expert_tensors.h"
 #include "models/family.h"
+#include "models/gguf.h"
+#include "models/quantisation.h"
 #include "moekit/model.h"
 
 namespace moekit {
@@ -15,25 +19,30 @@ namespace {
 
 struct Model {
   Config config;
-  const Family* family;
+  Family family;
+  bool gguf = false;
 };
 
-/// config.json of the folder, or beside the file.
+/// config.json of the folder, or beside the file; or what a GGUF file says itself.
 Model read_model(const std::string& path) {
+  if (is_gguf(path)) {
+    GgufFamily gguf = read_gguf_family(path);
+    return {std::move(gguf.config), std::move(gguf.family), true};
+  }
   Config config = Config::read(checkpoint_folder(path));
-  const Family* family = &find_family(config);
-  return {std::move(config), family};
+  Family family = find_family(config);
+  return {std::move(config), std::move(family), false};
 }
 
 BlockConfig read_layer(Model& model, std::int64_t layer) {
-  const std::vector<std::int64_t> layers = moe_layers(*model.family, model.config);
+  const std::vector<std::int64_t> layers = moe_layers(model.family, model.config);
   if (!std::binary_search(layers.begin(), layers.end(), layer)) {
-    const std::int64_t count = count_layers(*model.family, model.config);
+    const std::int64_t count = count_layers(model.family, model.config);
     model.config.fail("layer " + std::to_string(layer) +
                       (layer < 0 || layer >= count ? " of " + std::to_string(count) : " is dense") +
                       "; layers with experts are " + shape_text(layers));
   }
-  BlockConfig block = read_block_config(*model.family, model.config, layer);
+  BlockConfig block = read_block_config(model.family, model.config, layer);
   try {
     validate(block);
   } catch (const std::invalid_argument& error) {
@@ -43,7 +52,7 @@ BlockConfig read_layer(Model& model, std::int64_t layer) {
 }
 
 TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& tensors) {
-  const char* why = "hidden size of config.json";
+  const char* why = "hidden size of the configuration";
   const TensorRef scale = tensors.take(family.in_scale, {hidden}, why);
   if (family.in_scale_divisor == nullptr) return scale;
   const TensorRef divisor = tensors.take(family.in_scale_divisor, {hidden}, why);
@@ -61,12 +70,13 @@ TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& t
 RouterTensors take_router(const Family& family, const Config& config, const BlockConfig& block, Accounting& tensors) {
   const std::int64_t columns = block.router.columns();
   RouterTensors router;
-  router.weight =
-      tensors.take(family.router_weight, {columns, block.expert.input}, "experts and hidden size of config.json");
-  if (!family.router_bias.empty()) router.bias = tensors.take(family.router_bias, {columns}, "experts of config.json");
+  router.weight = decoded(tensors.take(family.router_weight, {columns, block.expert.input},
+                                       "experts and hidden size of the configuration"));
+  if (!family.router_bias.empty())
+    router.bias = tensors.take(family.router_bias, {columns}, "experts of the configuration");
   if (!family.in_scale.empty()) router.in_scale = take_in_scale(family, block.expert.input, tensors);
   if (!family.per_expert_scale.empty())
-    router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of config.json");
+    router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of the configuration");
   if (block.router.source == RouterSource::kHashTable) {  // the table chooses: no bias for selection
     const std::int64_t vocabulary = config.integer(family.vocabulary, 1);
     router.tid2eid = tensors.take_integers(family.hash_table, {vocabulary, block.router.top_k}, "vocabulary, top_k");
@@ -76,20 +86,29 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
     const bool row = tensors.shape(tensors.find(family.selection_bias)).size() == 2;  // [1, E] in ERNIE
     router.selection_bias = tensors.take(
         family.selection_bias, row ? std::vector<std::int64_t>{1, columns} : std::vector<std::int64_t>{columns},
-        "experts of config.json");
+        "experts of the configuration");
     router.selection_bias.shape = {columns};
   }
   return router;
+}
+
+MatrixRef take_shared_gate(const Family& family, std::int64_t hidden, Accounting& tensors) {
+  const bool vector = tensors.shape(tensors.find(family.shared_gate_weight)).size() == 1;  // [H] in GGUF
+  const std::vector<std::int64_t> shape =
+      vector ? std::vector<std::int64_t>{hidden} : std::vector<std::int64_t>{1, hidden};
+  TensorRef gate = decoded(tensors.take(family.shared_gate_weight, shape, "1, hidden size"));
+  gate.shape = {1, hidden};
+  return matrix_of(gate);
 }
 
 }  // namespace
 
 ModelInfo inspect_model(const std::string& path) {
   Model model = read_model(path);
-  ModelInfo info = {model.family->name, count_layers(*model.family, model.config),
-                    moe_layers(*model.family, model.config)};
+  ModelInfo info = {model.family.name, count_layers(model.family, model.config),
+                    moe_layers(model.family, model.config)};
   // Fields that are not understood are told here already.
-  read_block_config(*model.family, model.config, info.moe_layers.empty() ? 0 : info.moe_layers.front());
+  read_block_config(model.family, model.config, info.moe_layers.empty() ? 0 : info.moe_layers.front());
   return info;
 }
 
@@ -100,19 +119,27 @@ BlockConfig block_config(const std::string& path, std::int64_t layer) {
 
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
   Model model = read_model(path);
-  const Family& family = *model.family;
+  read_layer(model, layer);  // what config.json does not allow is told before files are opened
+  return load_block(Checkpoint::open(path), layer);
+}
+
+LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer) {
+  Model model = read_model(checkpoint.path());
+  const Family& family = model.family;
   LoadedBlock loaded;
   loaded.config = read_layer(model, layer);
-  const Checkpoint checkpoint = Checkpoint::open(path);
   Accounting tensors(checkpoint, family, layer);
   loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
-  loaded.tensors.experts = take_experts(family, loaded.config, tensors);
-  loaded.tensors.shared = take_shared(family, loaded.config, tensors);
+  // Blocks of a GGUF file say what they are; files beside it are of other checkpoints.
+  const Quantisation quantisation = model.gguf ? Quantisation() : read_quantisation(model.config);
+  loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
+  loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
-    loaded.tensors.shared_gate =
-        matrix_of(tensors.take(family.shared_gate_weight, {1, loaded.config.expert.input}, "1, hidden size"));
+    loaded.tensors.shared_gate = take_shared_gate(family, loaded.config.expert.input, tensors);
   tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
   validate(loaded.config, loaded.tensors);
+  loaded.tensors.notes = quantisation.notes;
+  for (const std::string& what : tensors.unused()) loaded.tensors.notes.push_back("not used: " + what);
   return loaded;
 }
 

@@ -15,6 +15,7 @@ namespace {
 using namespace moekit;
 using namespace moekit::ascend_test;
 using conformance::Matrix;
+using conformance::random_tensors;
 using conformance::Rng;
 using Clock = std::chrono::steady_clock;
 

@@ -114,9 +114,11 @@ const std::vector<QuantVariant>& quant_variants() {
       {"awq_g128", {"int4", kInt4, 128, kF16, kZero}, Packing::kAwq, false, 8},
       {"fp8_blocks", {"fp8", kE4M3, 128, kF32, kNo, 0, kNoRow, 0, 128}},
       {"fp8_blocks_ue8m0", {"fp8", kE4M3, 128, DType::kFloat8E8M0, kNo, 0, kNoRow, 0, 128}},
+      {"fp8_blocks_of_16", {"fp8", kE4M3, 16, kF32, kNo, 0, kNoRow, 0, 16}},
       {"fp8_rows", {"fp8", kE4M3, 0, kBf16}},
       {"mxfp8", {"mxfp8", kE4M3, 32, DType::kFloat8E8M0}},
       {"mxfp4", {"mxfp4", kE2M1, 32, DType::kFloat8E8M0}, Packing::kNibbles},
+      {"fp4_float32", {"mxfp4", kE2M1, 32, kF32}, Packing::kNibbles},
       {"nvfp4", {"nvfp4", kE2M1, 16, DType::kFloat8E4M3, kNo, 0, RowScale::kMultiplies}, Packing::kNibbles},
       {"nvfp4_divided", {"nvfp4", kE2M1, 16, DType::kFloat8E4M3, kNo, 0, RowScale::kDivides}, Packing::kNibbles},
   };

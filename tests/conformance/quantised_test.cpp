@@ -5,6 +5,10 @@
 #include "conformance/harness.h"
 #include "core/thread_pool.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 namespace moekit::conformance {
 namespace {
 
@@ -45,9 +49,11 @@ Shape fit(Shape shape, std::int64_t multiple) {
   return shape;
 }
 
-std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared) {
+// Weights of an expert (float32) or their codes (uint8).
+std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared,
+                                DType dtype = DType::kFloat32) {
   const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
-  Matrix gate(e.intermediate, e.input, DType::kFloat32), up = gate, down(e.output, e.intermediate, DType::kFloat32);
+  Matrix gate(e.intermediate, e.input, dtype), up = gate, down(e.output, e.intermediate, dtype);
   ExpertViews views;
   if (is_gated(e.act)) views.gate = gate.out();
   views.up = up.out();
@@ -81,12 +87,21 @@ TEST_P(Quantised, WeightsComeBackAsTheOracleHasThem) {
                    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
                    const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
                    ASSERT_EQ(layer.backend(), GetParam().backend);
-                   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
-                     ASSERT_EQ(unpacked(layer, e, false), unpacked(oracle, e, false)) << "expert " << e;
-                   if (shape.shared && shape.quantised_shared) {
-                     ASSERT_EQ(unpacked(layer, 0, true), unpacked(oracle, 0, true));
+                   for (const DType dtype : {DType::kFloat32, DType::kUInt8}) {
+                     for (std::int64_t e = 0; e < config.router.num_experts; ++e)
+                       ASSERT_EQ(unpacked(layer, e, false, dtype), unpacked(oracle, e, false, dtype)) << "expert " << e;
+                     if (shape.shared && shape.quantised_shared) {
+                       ASSERT_EQ(unpacked(layer, 0, true, dtype), unpacked(oracle, 0, true, dtype));
+                     }
                    }
                  });
+}
+
+TEST_P(Quantised, PlainWeightsHaveNoCodes) {
+  Rng rng(5);
+  const BlockConfig config = config_of(kShapes[0]);
+  const MoeLayer layer = make_layer(GetParam(), config, random_tensors(rng, config, DType::kBFloat16), "auto");
+  EXPECT_THROW(unpacked(layer, 0, false, DType::kUInt8), std::invalid_argument);
 }
 
 TEST_P(Quantised, OutputsAgreeWithTheOracle) {
@@ -135,6 +150,31 @@ TEST_P(Quantised, PlainWeightsAreQuantisedOnTheFly) {
     EXPECT_LE(nmse(run(layer, x, {}).y, run(oracle, x, {}).y, all_rows(x)), 1e-5);
   }
 }
+
+#if defined(__SSE2__)
+// Small E4M3 codes are read through subnormal numbers, which a program may have told its threads to treat as zero.
+TEST_P(Quantised, BitsDoNotDependOnTheCallersFloatingPointState) {
+  const QuantVariant variant = {"fp8", {"fp8", Code::kE4M3, 0, DType::kFloat32}};
+  Rng rng(4);
+  const BlockConfig config = config_of(kShapes[0]);
+  const BlockTensors tensors = random_quantised_tensors(rng, config, variant, true);
+  const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
+  const Matrix x = Matrix::random(rng, 3, config.expert.input, DType::kFloat32);
+  const Result want = run(layer, x, {});
+  const std::vector<std::byte> weights = unpacked(layer, 0, false);
+  const unsigned state = _mm_getcsr();
+  _mm_setcsr(state | 0x8040);  // flush to zero, denormals are zero
+  const Result got = run(layer, x, {});
+  const bool same_weights = unpacked(layer, 0, false) == weights;
+  const bool kept = _mm_getcsr() == (state | 0x8040);
+  _mm_setcsr(state);
+  EXPECT_TRUE(kept);
+  if (GetParam().backend == "cpu") {
+    EXPECT_TRUE(same_weights);
+    EXPECT_EQ(got.y.bytes(), want.y.bytes());
+  }
+}
+#endif
 
 INSTANTIATE_TEST_SUITE_P(On, Quantised, testing::ValuesIn(targets()), target_name);
 

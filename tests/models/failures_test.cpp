@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <new>
 
+#include "formats/read.h"
+#include "models/tiny_gguf.h"
 #include "models/tiny_model.h"
 #include "moekit/model.h"
 
@@ -64,8 +66,8 @@ long open_descriptors() {
 
 void load(const std::string& path) {
   const LoadedBlock block = load_block(path, 1);
-  ByteScratch scratch;
-  for (const ExpertTensors& expert : block.tensors.experts) expert.down.read(scratch);
+  ReadScratch scratch;
+  for (const ExpertTensors& expert : block.tensors.experts) read_plain(expert.down, scratch);
   EXPECT_EQ(block.tensors.experts.size(), 4u);
 }
 
@@ -92,21 +94,28 @@ class Failures : public ::testing::Test {
  protected:
   void SetUp() override {
     test::tiny_deepseek_v3().write(folder_);
-    load(folder_.path());  // makes what is made once
+    paths_ = {folder_.path(), folder_.write("model.gguf", test::TinyGguf().file().bytes())};
+    for (const std::string& path : paths_) load(path);  // makes what is made once
   }
   test::TempFolder folder_;
+  std::vector<std::string> paths_;  // a folder of safetensors, and a GGUF file
 };
 
-TEST_F(Failures, EveryRead) { EXPECT_GT(fail_each<CheckpointError>(reads_left, folder_.path()), 6); }
+TEST_F(Failures, EveryRead) {
+  for (const std::string& path : paths_) EXPECT_GT(fail_each<CheckpointError>(reads_left, path), 5) << path;
+}
 
-TEST_F(Failures, EveryAllocation) { EXPECT_GT(fail_each<std::bad_alloc>(allocations_left, folder_.path()), 100); }
+TEST_F(Failures, EveryAllocation) {
+  for (const std::string& path : paths_) EXPECT_GT(fail_each<std::bad_alloc>(allocations_left, path), 100) << path;
+}
 
 TEST_F(Failures, ShortAndInterruptedReadsAreFinished) {
-  for (const long limit : {1L, 7L, 4096L}) {
-    read_limit = limit;
-    EXPECT_NO_THROW(load(folder_.path())) << limit;
-    read_limit = -1;
-  }
+  for (const std::string& path : paths_)
+    for (const long limit : {1L, 7L, 4096L}) {
+      read_limit = limit;
+      EXPECT_NO_THROW(load(path)) << path << ", " << limit;
+      read_limit = -1;
+    }
 }
 
 }  // namespace

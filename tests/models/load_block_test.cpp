@@ -141,8 +141,8 @@ TEST(LoadBlock, ConfigThatClaimsMoreThanThereIs) {
 
 TEST(LoadBlock, DTypesThatAreNoWeights) {
   TinyModel model = test::tiny_qwen3_moe();
-  model.add(expert(0, "up_proj"), {5, 6}, "F8_E4M3");
-  expect_error(model, "has dtype float8_e4m3fn, expected float32");
+  model.add(expert(0, "up_proj"), {5, 6}, "F8_E5M2");
+  expect_error(model, "has dtype float8_e5m2 and shape [5, 6], expected float32");
 }
 
 TEST(LoadBlock, TwoPrefixesAtOnce) {

@@ -32,7 +32,8 @@ struct TinyModel {
     nlohmann::json header = nlohmann::json::object();
     std::size_t at = 0;
     for (const auto& [name, tensor] : tensors) {
-      std::size_t bytes = tensor.dtype == "F32" ? 4 : tensor.dtype == "BF16" ? 2 : 1;
+      const std::map<std::string, std::size_t> sizes = {{"F32", 4}, {"I32", 4}, {"BF16", 2}, {"F16", 2}, {"I64", 8}};
+      std::size_t bytes = sizes.count(tensor.dtype) != 0 ? sizes.at(tensor.dtype) : 1;
       for (const std::int64_t extent : tensor.shape) bytes *= static_cast<std::size_t>(extent);
       header[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {at, at + bytes}}};
       at += bytes;

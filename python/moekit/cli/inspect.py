@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint holds: family, routing, layers, sizes, and whether its experts fit in this machine's memory.
-Weights are not read."""
+"""What a checkpoint holds: family, routing, layers, formats and sizes of the weights, and whether its experts fit in this
+machine's memory. Weights are not read."""
 from __future__ import annotations
 
 from .. import _core
@@ -10,7 +10,7 @@ HELP = "family, routing rule, layers and sizes of a checkpoint"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("path", help="folder with config.json and safetensors files")
+    parser.add_argument("path", help="folder with config.json and safetensors files, or a GGUF file")
 
 
 def run(args):
@@ -19,10 +19,14 @@ def run(args):
     facts = {"path": args.path, **info, "available_bytes": memory_bytes()["available"]}
     if not layers:
         return {**facts, "experts_bytes": 0, "fits": True}, 0
-    config, size = _core.block_config(args.path, layers[0]), _core.block_bytes(args.path, layers[0])
-    total = len(layers) * (size["routed"] + size["shared"])
-    return {**facts, "routing": _core.describe(config), "config": config, "dtype": size["dtype"],
-            "expert_bytes": size["expert"], "layer_bytes": size["routed"] + size["shared"], "experts_bytes": total,
+    config = _core.block_config(args.path, layers[0])
+    weights = dict(zip(layers, _core.weights_of(args.path, layers)))
+    first = weights[layers[0]]
+    total = sum(w["routed"] + w["shared"] for w in weights.values())
+    return {**facts, "routing": _core.describe(config), "config": config, "dtype": first["dtype"],
+            "formats": first["parts"], "bits_per_weight": first["bits_per_weight"], "notes": first["notes"],
+            "other_formats": {str(n): w["parts"] for n, w in weights.items() if w["parts"] != first["parts"]},
+            "expert_bytes": first["expert"], "layer_bytes": first["routed"] + first["shared"], "experts_bytes": total,
             "fits": total < facts["available_bytes"]}, 0
 
 
@@ -46,6 +50,14 @@ def ranges(numbers) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
+def projections(parts) -> str:
+    """"gate, up: int4, groups of 32; down: bfloat16"."""
+    names: dict[str, list[str]] = {}
+    for part in parts:
+        names.setdefault(part["format"], []).append(part["name"])
+    return "; ".join(f"{', '.join(of)}: {form}" for form, of in names.items())
+
+
 def render(f) -> str:
     lines = [f"family    {f['family']}", f"layers    {f['num_layers']}, with experts: {ranges(f['moe_layers']) or 'none'}"]
     if not f["moe_layers"]:
@@ -55,8 +67,11 @@ def render(f) -> str:
         f"routing   {f['routing']}",
         f"experts   {router['num_experts']} of {expert['input']} -> {expert['intermediate']} -> {expert['output']}, "
         f"{expert['act']}" + (f", and {shared['count']} shared" if shared["count"] else ""),
-        f"weights   {f['dtype']}, {amount(f['expert_bytes'])} an expert, {amount(f['layer_bytes'])} a layer, "
-        f"{amount(f['experts_bytes'])} in all",
+        f"weights   {f['dtype']}, {f['bits_per_weight']:.4g} bits each, {amount(f['expert_bytes'])} an expert, "
+        f"{amount(f['layer_bytes'])} a layer, {amount(f['experts_bytes'])} in all",
+        f"formats   {projections(f['formats'])}",
+        *(f"          layer {layer}: {projections(parts)}" for layer, parts in f["other_formats"].items()),
+        *(f"note      {note}" for note in f["notes"]),
         f"memory    {'fits' if f['fits'] else 'does NOT fit'}: {amount(f['available_bytes'])} available",
     ]
     return "\n".join(lines)

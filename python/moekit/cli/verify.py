@@ -20,7 +20,7 @@ MAX_REROUTED = 0.01  # share of tokens
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("path", help="folder with config.json and safetensors files")
+    parser.add_argument("path", help="folder with config.json and safetensors files, or a GGUF file")
     parser.add_argument("--layer", type=int, action="append", help="only this layer (may be repeated)")
     parser.add_argument("--tokens", type=int, default=64, help="rows of random input (default 64)")
     parser.add_argument("--dtype", default="auto", help="weight format (default auto: as in the checkpoint)")

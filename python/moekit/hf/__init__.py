@@ -14,7 +14,13 @@ weights, bit for bit, for as long as the result lives; `load_state_dict`, `.to` 
 
 In training mode, with gradients enabled, under autocast, on other devices and for forms that moekit does not know, the
 call is computed by transformers' eager code, with a warning the first time. `calls()` tells how often each happened.
-float8 checkpoints are an UnsupportedError.
+
+Quantised weights: FP8 experts (transformers' FineGrainedFP8, blocks or one scale a tensor, float32 or ue8m0 scales; its
+"fp4" too) are registered under the same name, and replace_moe takes FP8 shared experts with them. Weights stay at their
+published width. Activations are not quantised, whatever `activation_scheme` says: results are those of the
+dequantised weights, and differ from eager FP8 code by the rounding of activations to e4m3 that it does and moekit does
+not. `replace_moe(model, dtype="int8")` quantises plain weights while it moves them. Other quantised modules are an
+UnsupportedError that names the class.
 """
 from __future__ import annotations
 
@@ -25,17 +31,18 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from . import _moved
 from ._blocks import replace_moe, restore_block
 from ._calls import calls, reset_calls
-from ._experts import experts_forward, fp8_experts_forward
+from ._experts import experts_forward
 
 __all__ = ["calls", "replace_moe", "reset_calls", "restore"]
 
 ALL_EXPERTS_FUNCTIONS.register("moekit", experts_forward)
-ALL_FP8_EXPERTS_FUNCTIONS.register("moekit", fp8_experts_forward)
+ALL_FP8_EXPERTS_FUNCTIONS.register("moekit", experts_forward)
 
 
 def restore(model: nn.Module) -> None:
     """Puts all weights back into the model's parameters, bit for bit, and undoes `replace_moe`. With the experts
-    implementation "moekit" they move again on the next call that moekit computes."""
+    implementation "moekit" they move again on the next call that moekit computes. Weights that
+    `replace_moe(model, dtype=...)` converted come back as what they became."""
     for module in model.modules():
         if (moved := _moved.moved_of(module)) is not None:
             moved.restore()

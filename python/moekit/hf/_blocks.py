@@ -6,16 +6,19 @@ weights move. The router's weights are kept in torch as well: they are small, an
 """
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import types
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from .. import CheckpointError, _core
+from .. import CheckpointError, UnsupportedError, _core
 from ..layer import MoeLayer
-from . import _calls, _conditions, _moved
+from . import _calls, _conditions, _moved, _quantised
+from ._experts import expert_tensors
 from ._layout import Layout
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks)\.(\d+)\.(?!.*att)")
@@ -52,28 +55,34 @@ class Parts:
 
 def _gather(block: nn.Module, name: str):
     """(tensors for `MoeLayer.from_arrays`, slots that move, Parts). Every tensor of the block is accounted for."""
+    _quantised.refuse_unknown(block)
     experts = block.experts
     layout = Layout.of(experts)
     count, _, _ = layout.sizes(experts._parameters)
-    tensors, slots = {}, {part: _moved.Slot(experts, part) for part in layout.names}
-    for e in range(count):
-        tensors.update({f"experts.{e}.{part}": view for part, view in layout.expert(experts._parameters, e).items()})
+    tensors, slots = expert_tensors(experts, layout, count), {part: _moved.Slot(experts, part) for part in layout.names}
     accounted = {f"experts.{part}" for part in layout.names}
     for key, tensor in [*block.named_parameters(), *block.named_buffers()]:
-        if key in accounted:
+        if key in accounted or _quantised.is_scale(key):
             continue
         if found := _ROUTER.fullmatch(key):
             tensors[f"router.{found[1]}"] = tensor
         elif _SELECTION_BIAS.fullmatch(key):
             tensors["router.selection_bias"] = tensor.flatten()
         elif found := _SHARED.fullmatch(key):
-            tensors[f"shared.0.{found[2]}"] = tensor
-            slots[f"shared.{found[2]}"] = _moved.Slot(block.get_submodule(f"{found[1]}.{found[2]}_proj"), "weight")
+            linear = block.get_submodule(f"{found[1]}.{found[2]}_proj")
+            tensors[f"shared.0.{found[2]}"] = _weight(linear)
+            slots[f"shared.{found[2]}"] = _moved.Slot(linear, "weight")
         elif key == _SHARED_GATE:
-            tensors["shared_gate"] = tensor
+            gate = _weight(block.get_submodule("shared_expert_gate"))
+            tensors["shared_gate"] = gate if isinstance(gate, torch.Tensor) else gate.dequantise()
         else:
             raise CheckpointError(f"[replace_moe] {name}.{key} {list(tensor.shape)} is not understood")
-    return {key: tensor.detach() for key, tensor in tensors.items()}, slots, Parts(layout, count)
+    return ({key: t.detach() if isinstance(t, torch.Tensor) else t for key, t in tensors.items()}, slots,
+            Parts(layout, count))
+
+
+def _weight(linear: nn.Module):
+    return _quantised.linear_weight(linear) if _quantised.is_quantised(linear, "weight") else linear.weight
 
 
 def _silent(_self, hidden_states, *_args, **_kwargs):
@@ -82,7 +91,10 @@ def _silent(_self, hidden_states, *_args, **_kwargs):
 
 
 def _silenced(block: nn.Module) -> list[nn.Module]:
-    return [child for name, child in block._modules.items() if re.fullmatch(r"experts|shared_experts?|shared_mlp", name)]
+    """Children that moekit computes; also a quantised gate, which torch may have no code for."""
+    return [child for name, child in block._modules.items()
+            if re.fullmatch(r"experts|shared_experts?|shared_mlp", name)
+            or name == "shared_expert_gate" and _quantised.is_quantised(child, "weight")]
 
 
 def _own_forward(block: nn.Module, *args, **kwargs):
@@ -125,44 +137,64 @@ def _pack(block: nn.Module) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(block.experts)) is not None:
             moved.restore()
-        name, config = block._moekit_block
+        name, config, dtype = block._moekit_block
         tensors, slots, parts = _gather(block, name)
         parameters = {key: slot.owner._parameters[slot.name] for key, slot in slots.items()}
-        if reason := _conditions.why_not_parameters(parameters):
+        quantised = [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]
+        if reason := _conditions.why_not_parameters(parameters, quantised):
             raise CheckpointError(f"[replace_moe] {name}: {reason}")
+        for key in quantised:
+            own = "mxfp4" if parameters[key].dtype == torch.int8 else "fp8"
+            if dtype not in ("auto", own):
+                raise UnsupportedError(f"[replace_moe] {name}: {key} is {own}, and its codes could not come back from "
+                                       f"dtype {dtype!r}: expected 'auto' or {own!r}")
         if not any(key.startswith("shared.") for key in tensors):
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
-        layer = MoeLayer.from_arrays(config, tensors)
-        moved = _moved.Moved(layer, slots, parts)
+        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype)
+        moved = _moved.Moved(layer, slots, parts, dtype)
         for child in _silenced(block):
             child.__dict__["forward"] = types.MethodType(_silent, child)
         return moved
 
 
+def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
+    """The family, and layer -> configuration of its block. Raises CheckpointError."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        path = Path(folder) / "config.json"
+        fields = json.loads(path.read_text())
+        fields.pop("quantization_config", None)  # of files: what the modules hold is seen from them
+        path.write_text(json.dumps(fields))
+        info = _core.inspect_model(folder)
+        return info["family"], {layer: _core.block_config(folder, layer) for layer in info["moe_layers"]}
+
+
 @torch.no_grad()
-def replace_moe(model: nn.Module) -> dict[str, MoeLayer]:
+def replace_moe(model: nn.Module, dtype: str = "auto") -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
     `config` says which family it is. Weights move into the packed layers (see `moekit.hf`). Outputs keep their form,
     and `output_router_logits=True` still works: the router then runs a second time, in torch.
 
+    dtype: "auto" keeps the weights as the model has them, FP8 ones included. Or the name of a weight format ("int8",
+    "int4", "fp8", "mxfp4", "bfloat16", ...) into which plain weights are converted while they move, block by block;
+    what comes back from there (`restore`, `state_dict`) are the converted values in the parameters' dtype. Weights that
+    are quantised already stay in their own format, any other is an UnsupportedError.
+
     Returns name of the block -> its layer. Raises CheckpointError (a ValueError) for a family or a tensor that is not
     known and for blocks that are not found; UnsupportedError; blocks already replaced then stay replaced, and
     `restore(model)` undoes them.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model.config.save_pretrained(folder)
-        info = _core.inspect_model(folder)
-        configs = {layer: _core.block_config(folder, layer) for layer in info["moe_layers"]}
+    family, configs = _block_configs(model)
     blocks = find_blocks(model)
     if missing := [layer for layer in configs if layer not in blocks]:
         raise CheckpointError(f"[replace_moe] no block with experts in layers {missing} of {type(model).__name__}, "
-                              f"family {info['family']}")
+                              f"family {family}")
     layers = {}
     for index, config in configs.items():
         name, block = blocks[index]
-        block.__dict__["_moekit_block"] = (name, config)
+        block.__dict__["_moekit_block"] = (name, config, dtype)
         moved = _pack(block)
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)

@@ -30,8 +30,9 @@ def fall_back(who: str, reason: str) -> None:
 
 
 def calls() -> dict[str, int]:
-    """Number of calls so far by the way they were computed: "moekit experts" (the experts implementation), "moekit
-    block" (blocks of `replace_moe`), and "eager: <reason>" for each reason why moekit left a call to transformers."""
+    """Number of calls so far by the way they were computed: "moekit experts" (the experts implementation, plain and FP8
+    experts alike), "moekit block" (blocks of `replace_moe`), and "eager: <reason>" for each reason why moekit left a
+    call to transformers."""
     with _lock:
         return dict(_counts)
 

@@ -2,6 +2,8 @@
 """When a call is left to transformers: what has to be true of modules and tensors for moekit to compute it."""
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
@@ -26,15 +28,15 @@ def why_not_tensors(module: nn.Module, *tensors: torch.Tensor) -> str | None:
     return None
 
 
-def why_not_parameters(parameters: dict[str, torch.Tensor]) -> str | None:
-    """What about these parameters cannot be packed, None when they can."""
+def why_not_parameters(parameters: dict[str, torch.Tensor], quantised: Collection[str] = ()) -> str | None:
+    """What about these parameters cannot be packed, None when they can. `quantised`: those of codes."""
     for name, parameter in parameters.items():
         if type(parameter) not in (nn.Parameter, torch.Tensor):
             return f"{name} is a {type(parameter).__name__}"
         if parameter.device.type != "cpu":
             return f"{name} is on {parameter.device}"
-        if parameter.dtype not in DTYPES:
+        if name not in quantised and parameter.dtype not in DTYPES:
             return f"{name} has dtype {parameter.dtype}"
-    if len({parameter.dtype for parameter in parameters.values()}) > 1:
+    if len({parameter.dtype for name, parameter in parameters.items() if name not in quantised}) > 1:
         return "parameters have several dtypes"
     return None

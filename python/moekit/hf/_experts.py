@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The experts implementation "moekit": transformers routes, moekit computes the experts."""
+"""The experts implementation "moekit": transformers routes, moekit computes the experts, plain or quantised."""
 from __future__ import annotations
 
 import inspect
@@ -9,7 +9,7 @@ from torch import nn
 
 from .. import CheckpointError, UnsupportedError
 from ..layer import MoeLayer
-from . import _activation, _calls, _conditions, _moved
+from . import _activation, _calls, _conditions, _moved, _quantised
 from ._layout import Layout
 
 
@@ -27,8 +27,11 @@ def pack_experts(experts: nn.Module, top_k: int) -> _moved.Moved:
             moved.restore()  # somebody put a new parameter in place of a packed one
         layout = Layout.of(experts)
         parameters = {name: experts._parameters[name] for name in layout.names}
-        if reason := _conditions.why_not_parameters(parameters):
+        quantised = {name for name in layout.names if _quantised.is_quantised(experts, name)}
+        if reason := _conditions.why_not_parameters(parameters, quantised):
             raise Declined(reason)
+        if quantised and layout.transposed:
+            raise Declined("quantised weights are transposed")
         if getattr(experts, "has_post_expert_norm", False):
             raise Declined("a norm follows each expert")
         activation = _activation.recognise(experts)
@@ -41,14 +44,22 @@ def pack_experts(experts: nn.Module, top_k: int) -> _moved.Moved:
         config = {"router": {"source": "external", "num_experts": count, "top_k": min(top_k, count)},
                   "expert": {"input": hidden, "intermediate": inner, "output": hidden, "up_bias": layout.bias,
                              "down_bias": layout.bias, **activation}}
-        tensors = {f"experts.{e}.{part}": view.detach() for e in range(count)
-                   for part, view in layout.expert(parameters, e).items()}
         try:
-            layer = MoeLayer.from_arrays(config, tensors)
+            layer = MoeLayer.from_arrays(config, expert_tensors(experts, layout, count))
         except UnsupportedError as error:
             raise Declined(str(error)) from error
         slots = {name: _moved.Slot(experts, name) for name in layout.names}
         return _moved.Moved(layer, slots, Parts(layout, count))
+
+
+def expert_tensors(experts: nn.Module, layout: Layout, count: int) -> dict:
+    """The weights of an experts module, named as in `MoeLayer.from_arrays`. Raises CheckpointError."""
+    plain = {name: p for name, p in experts._parameters.items() if not _quantised.is_quantised(experts, name)}
+    tensors = {f"experts.{e}.{part}": view.detach() for e in range(count)
+               for part, view in layout.expert(plain, e).items()}
+    if _quantised.is_quantised(experts, "down_proj"):
+        tensors.update(_quantised.expert_tensors(experts, layout))
+    return tensors
 
 
 class Parts:
@@ -63,11 +74,16 @@ class Parts:
 
 
 def eager(experts: nn.Module, hidden_states, top_k_index, top_k_weights, reason: str):
-    """transformers' own loop, on the module's own parameters."""
+    """transformers' own loop, on the module's own parameters. Raises UnsupportedError where it cannot run: for
+    quantised weights without the kernels that it loads."""
     if (moved := _moved.moved_of(experts)) is not None:
         moved.restore()
     _calls.fall_back(type(experts).__name__, reason)
-    return inspect.unwrap(type(experts).forward)(experts, hidden_states, top_k_index, top_k_weights)
+    try:
+        return inspect.unwrap(type(experts).forward)(experts, hidden_states, top_k_index, top_k_weights)
+    except ImportError as error:
+        raise UnsupportedError(f"[moekit.hf] {type(experts).__name__} is left to transformers ({reason}), which cannot "
+                               f"compute it here: {error}") from error
 
 
 @torch.compiler.disable(reason="moekit computes outside the graph")
@@ -100,11 +116,3 @@ def experts_forward(self: nn.Module, hidden_states: torch.Tensor, top_k_index: t
         return leave(f"{top_k} experts a token after {moved.router['top_k']} in the first call")
     _calls.count(_calls.EXPERTS)
     return moved.layer(hidden_states, expert_ids=ids, weights=weights)
-
-
-def fp8_experts_forward(self: nn.Module, hidden_states, top_k_index, top_k_weights):
-    """Experts of a checkpoint in block FP8. Raises UnsupportedError: they cannot be packed at their own width yet."""
-    raise UnsupportedError(
-        f"[moekit.hf] {type(self).__name__} holds float8 weights in blocks of {getattr(self, 'block_size', None)}, "
-        "which moekit does not read yet: load with FineGrainedFP8Config(dequantize=True), or choose another "
-        "experts_implementation (\"eager\")")

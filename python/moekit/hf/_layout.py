@@ -48,6 +48,9 @@ class Layout(NamedTuple):
     def sizes(self, parameters: dict) -> tuple[int, int, int]:
         """(E, H, I). Raises CheckpointError when the shapes do not fit together."""
         shapes = {name: tuple(parameters[name].shape) for name in self.names}
+        for name in (self.up, "down_proj"):
+            if parameters[name].dtype == torch.int8:  # two codes a byte
+                shapes[name] = (*shapes[name][:-1], shapes[name][-1] * 2)
         up, down = shapes[self.up], shapes["down_proj"]
         if len(up) == 3 and len(down) == 3:
             count, hidden, inner = (down[0], down[2], down[1]) if self.transposed else down

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..layer import MoeLayer
+from . import _quantised
 
 lock = threading.RLock()  # held while weights move, either way
 
@@ -28,10 +29,10 @@ class Slot(NamedTuple):
 
 class Moved:
     """slots: key -> parameter. parts(tensors): for tensors by key, (shared, index, parts of that expert) of all
-    experts; the keys that are absent from `tensors` are left out of the parts."""
+    experts; the keys that are absent from `tensors` are left out of the parts. dtype: what the layer was packed with."""
 
-    def __init__(self, layer: MoeLayer, slots: dict[str, Slot], parts: Callable[[dict], Iterator]):
-        self.layer, self.slots, self.parts = layer, slots, parts
+    def __init__(self, layer: MoeLayer, slots: dict[str, Slot], parts: Callable[[dict], Iterator], dtype: str = "auto"):
+        self.layer, self.slots, self.parts, self.dtype = layer, slots, parts, dtype
         self.router = layer.config["router"]  # asked once: it is made anew each time
         self._kept: dict[str, nn.Parameter] = {}
         with lock:
@@ -53,20 +54,34 @@ class Moved:
                    for owner, name in self.slots.values())
 
     def unpack(self, keys: list[str]) -> dict[str, torch.Tensor]:
-        """The weights of some slots as new tensors, bit for bit those that were moved."""
+        """The weights of some slots as new tensors: bit for bit those that were moved, or (where `dtype` converted
+        them) what they became, in the parameters' dtype."""
         out = {key: torch.empty_like(self.slots[key].owner._parameters[self.slots[key].name], device="cpu",
                                      requires_grad=False) for key in keys}
         with torch.no_grad():
             for shared, index, parts in self.parts(out):
-                # Straight into place where rows are contiguous; biases are float32 in the layer.
-                target = {name: part if part.stride(-1) == 1 and not name.endswith("bias")
-                          else torch.empty(part.shape, dtype=torch.float32 if name.endswith("bias") else part.dtype)
-                          for name, part in parts.items()}
+                target = {name: self._target(name, part) for name, part in parts.items()}
                 self.layer._core.unpack(index, shared, target)
                 for name, part in parts.items():
-                    if target[name] is not part:
-                        part.copy_(target[name])
+                    if part.dtype == torch.int8:
+                        _quantised.from_codes(target[name], part)
+                    elif target[name].data_ptr() != part.data_ptr():
+                        part.copy_(target[name] if part.dtype != torch.float8_e4m3fn
+                                   else target[name].view(part.dtype))
         return out
+
+    def _target(self, name: str, part: torch.Tensor) -> torch.Tensor:
+        """What the layer gives for a part: the part itself where rows are contiguous and its dtype is the packed one."""
+        shape, dtype = part.shape, {"auto": part.dtype, "bfloat16": torch.bfloat16}.get(self.dtype, torch.float32)
+        if part.dtype == torch.int8:  # two codes a byte
+            return torch.empty((shape[0], shape[1] * 2), dtype=torch.uint8)
+        if part.dtype == torch.float8_e4m3fn:
+            dtype, part = torch.uint8, part.view(torch.uint8)
+        if name.endswith("bias"):
+            dtype = torch.float32
+        elif dtype == part.dtype and part.stride(-1) == 1:
+            return part
+        return torch.empty(shape, dtype=dtype)
 
     def restore(self) -> None:
         """Puts the weights back into their parameters; those that somebody replaced meanwhile stay as they are."""
@@ -88,7 +103,7 @@ class Moved:
         from copy import deepcopy
 
         copy = memo[id(self)] = object.__new__(Moved)
-        copy.layer, copy.router = self.layer, self.router
+        copy.layer, copy.router, copy.dtype = self.layer, self.router, self.dtype
         copy._kept = {key: nn.Parameter(p.data.new_empty(0), requires_grad=p.requires_grad)
                       for key, p in self._kept.items()}
         copy.parts = deepcopy(self.parts, memo)

@@ -41,8 +41,7 @@ MOEKIT_INLINE F16 activate(const ActivationParams& a, F16 g, F16 u) {
       const F16 c = min16(g, a.limit);
       return (max16(min16(u, a.limit), -a.limit) + a.up_add) * sigmoid_times(c, c * a.alpha);
     }
-    case Activation::kSwigluStep:
-      return min16(sigmoid_times(g, g), a.limit) * max16(min16(u, a.limit), -a.limit);
+    case Activation::kSwigluStep: return min16(sigmoid_times(g, g), a.limit) * max16(min16(u, a.limit), -a.limit);
     case Activation::kRelu: return max16(u, 0.0f);
     case Activation::kRelu2: {
       const F16 r = max16(u, 0.0f);

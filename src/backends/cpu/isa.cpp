@@ -44,8 +44,7 @@ const KernelTable& find(std::string_view name, const char* operation) {
   for (std::size_t i = 0; i < count; ++i)
     if (tables[i]->name == name && runs_here(*tables[i])) return *tables[i];
   throw std::invalid_argument(std::string("[") + operation + "] instruction set '" + std::string(name) +
-                              "': this host runs " + joined(host_isas()) + "; this build has " +
-                              joined(known_isas()));
+                              "': this host runs " + joined(host_isas()) + "; this build has " + joined(known_isas()));
 }
 
 std::vector<std::string_view> names(bool host_only) {

@@ -146,6 +146,22 @@ struct KernelTable {
   void (*leave)() noexcept = nullptr;
 };
 
+/// What a thread's floating-point and tile state must be while kernels run; the caller's own comes back.
+class KernelScope {
+ public:
+  explicit KernelScope(const KernelTable& table) noexcept : table_(table) {
+    if (table_.enter != nullptr) table_.enter();
+  }
+  ~KernelScope() {
+    if (table_.leave != nullptr) table_.leave();
+  }
+  KernelScope(const KernelScope&) = delete;
+  KernelScope& operator=(const KernelScope&) = delete;
+
+ private:
+  const KernelTable& table_;
+};
+
 /// All tables of this build, best first, generic last.
 const KernelTable* const* kernel_tables(std::size_t* count);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX2 with FMA: 6 x 2 accumulators of 16 registers; 5 x 2 where bfloat16 takes two more for the pair.
+#include "backends/cpu/float_state.h"
 #include "backends/cpu/gemm_fma.h"
 #include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
@@ -16,7 +17,7 @@ constexpr KernelTable k_avx2_kernels = {"avx2",
                                         softmax_rows,
                                         small_dense_rows,
                                         unpack_tiles<float>,
-                                        nullptr,
-                                        nullptr};
+                                        float_enter,
+                                        float_leave};
 
 }  // namespace moekit::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX512-BF16: bfloat16 dot products; float32 is inherited from AVX-512.
+#include "backends/cpu/float_state.h"
 #include "backends/cpu/gemm_avx512bf16.h"
 #include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
@@ -16,7 +17,7 @@ constexpr KernelTable k_avx512bf16_kernels = {"avx512bf16",
                                               softmax_rows,
                                               small_dense_rows,
                                               unpack_tiles<float>,
-                                              nullptr,
-                                              nullptr};
+                                              float_enter,
+                                              float_leave};
 
 }  // namespace moekit::cpu

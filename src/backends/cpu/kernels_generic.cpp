@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any processor: four lanes, 8 accumulators of the 16 registers that every 64-bit ISA has.
+#include "backends/cpu/float_state.h"
 #include "backends/cpu/gemm_fma.h"
 #include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
@@ -16,7 +17,7 @@ constexpr KernelTable k_generic_kernels = {"generic",
                                            softmax_rows,
                                            small_dense_rows,
                                            unpack_tiles<float>,
-                                           nullptr,
-                                           nullptr};
+                                           float_enter,
+                                           float_leave};
 
 }  // namespace moekit::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Advanced SIMD of AArch64: 4 x 4 accumulators of 32 registers, 16 chains for four units of latency 4.
+#include "backends/cpu/float_state.h"
 #include "backends/cpu/gemm_fma.h"
 #include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
@@ -16,7 +17,7 @@ constexpr KernelTable k_neon_kernels = {"neon",
                                         softmax_rows,
                                         small_dense_rows,
                                         unpack_tiles<float>,
-                                        nullptr,
-                                        nullptr};
+                                        float_enter,
+                                        float_leave};
 
 }  // namespace moekit::cpu

@@ -4,9 +4,9 @@
 // Activations ("A"): blocks of 16 rows. A block is a sequence of segments of 1 KiB, each 16 rows x 64 bytes: 32 columns
 // of bfloat16 or 16 of float32. A segment of bfloat16 is one AMX tile.
 //
-// Weights: panels of 32 output columns. A panel is a sequence of steps of 2 KiB, each two tiles of 1 KiB, each 16 output
-// columns x 64 bytes of the inner dimension: 32 k of bfloat16 in VNNI order ([16 k pairs][16 columns][2]) or 16 k of
-// float32 ([16 k][16 columns]). The two tiles of a gated up-projection are 16 gate and 16 up columns, so that the
+// Weights: panels of 32 output columns. A panel is a sequence of steps of 2 KiB, each two tiles of 1 KiB, each 16
+// output columns x 64 bytes of the inner dimension: 32 k of bfloat16 in VNNI order ([16 k pairs][16 columns][2]) or 16
+// k of float32 ([16 k][16 columns]). The two tiles of a gated up-projection are 16 gate and 16 up columns, so that the
 // activation finds both operands in one accumulator block on every ISA; otherwise they are 32 columns in order.
 // Padding is zero in both, so that no kernel has tails in k.
 #pragma once

@@ -40,10 +40,10 @@ std::size_t linear_bytes(const ChosenKernels& chosen, const PackedMatrix& matrix
   return static_cast<std::size_t>(out + checked_mul(threads, scratch + 128, "router scratch") + 64);
 }
 
-float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const MatrixView& x, Arena& arena,
-              int threads) {
+float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const MatrixView& x, Arena& arena, int threads) {
   const WeightKernels& kernels = chosen.of(matrix.weight);
-  const std::int64_t row = row_bytes(kernels, matrix), segments = row / kLineBytes, stride = matrix.panels * kPanelColumns;
+  const std::int64_t row = row_bytes(kernels, matrix), segments = row / kLineBytes,
+                     stride = matrix.panels * kPanelColumns;
   // Few panels are shared out by rows instead.
   const std::int64_t pieces = matrix.panels < 2 * threads ? 2 * threads : 1;
   const std::int64_t chunk = std::min(chunk_rows(x.rows, row), round_up(ceil_div(x.rows, pieces), kBlockRows));
@@ -55,12 +55,13 @@ float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const Mat
   const auto gather = x.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32;
   std::atomic<std::int64_t> next{0};
   run_parallel(static_cast<int>(std::min<std::int64_t>(threads, chunks * shares)), [&](Team&, int thread) {
-    if (chosen.table->enter != nullptr) chosen.table->enter();
+    const KernelScope scope(*chosen.table);
     for (std::int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < chunks * shares;) {
       const std::int64_t first = unit / shares * chunk, rows = std::min(chunk, x.rows - first), share = unit % shares;
       const std::int64_t panel = matrix.panels * share / shares, last = matrix.panels * (share + 1) / shares;
       GatherArgs in;
-      in.x = static_cast<const std::byte*>(x.data) + first * x.row_stride * static_cast<std::int64_t>(dtype_size(x.dtype));
+      in.x =
+          static_cast<const std::byte*>(x.data) + first * x.row_stride * static_cast<std::int64_t>(dtype_size(x.dtype));
       in.row_stride = x.row_stride;
       in.rows = rows;
       in.columns = x.cols;
@@ -83,7 +84,6 @@ float* linear(const ChosenKernels& chosen, const PackedMatrix& matrix, const Mat
                     static_cast<std::size_t>((last - panel) * kPanelColumns) * sizeof(float));
       kernels.down(args);
     }
-    if (chosen.table->leave != nullptr) chosen.table->leave();
   });
   return out;
 }

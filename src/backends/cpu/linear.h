@@ -8,7 +8,8 @@
 
 namespace moekit::cpu {
 
-/// Rows in which a set of rows is swept: equal chunks whose blocks of A (row_bytes a row) stay in the second-level cache.
+/// Rows in which a set of rows is swept: equal chunks whose blocks of A (row_bytes a row) stay in the second-level
+/// cache.
 std::int64_t chunk_rows(std::int64_t rows, std::int64_t row_bytes) noexcept;
 
 /// Threads worth waking for this many multiply-adds and bytes of weights; 1 for the smallest layers.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The experts of a group: layout of its projections, then one expert at a time, experts in parallel.
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -58,9 +60,19 @@ void store_columns(const QuantRows& rows, std::uint16_t* out) {
   for (std::int64_t k = 0; k < rows.cols; ++k) out[k] = static_cast<std::uint16_t>(rows.group_of(k));
 }
 
+// Whether E4M3 codes must be read one way for all: NaN codes have float32 bits that are a number's, and the scale is
+// multiplied by 2^120 where the codes' bits are used as they are.
+bool needs_exact(const QuantRows& rows) {
+  if (rows.format.code != Code::kE4M3) return false;
+  const auto is_nan = [](std::uint8_t code) { return (code & 0x7f) == 0x7f; };
+  const auto is_large = [](float scale) { return !(std::fabs(scale) < 64.0f); };
+  return std::any_of(rows.codes.begin(), rows.codes.end(), is_nan) ||
+         std::any_of(rows.scales.begin(), rows.scales.end(), is_large);
+}
+
 struct Packer {
-  const ExpertGroup& group;
   bool nonfinite_scales;
+  std::atomic<bool>& exact;
   PackScratch scratch;
 
   // Tile `half` of every panel from rows 16 i, or (half -1) both tiles from rows 32 i.
@@ -68,6 +80,7 @@ struct Packer {
     const TileFormat& format = p.half[std::max(half, 0)];
     const QuantRows& rows = read_quantised(matrix, format.weight, nonfinite_scales, scratch.read);
     if (columns != nullptr) store_columns(rows, columns);
+    if (needs_exact(rows)) exact.store(true, std::memory_order_relaxed);
     const std::int64_t tiles = half < 0 ? 2 * p.panels : p.panels;
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
@@ -122,6 +135,7 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
   group.columns = AlignedBuffer(static_cast<std::size_t>(checked_mul(count, columns_each * 2, "column groups")));
   group.experts.resize(tensors.size());
 
+  std::atomic<bool> exact{false};
   parallel_for(num_threads(), count, 1, [&](std::int64_t e, std::int64_t) {
     const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
     PackedExpert& expert = group.experts[static_cast<std::size_t>(e)];
@@ -133,7 +147,7 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
     for (int part = 0; part < 3 && columns_each != 0; ++part)
       expert.columns[part] = columns[part] =
           reinterpret_cast<std::uint16_t*>(group.columns.data()) + e * columns_each + part * columns_each / 3;
-    Packer packer{group, nonfinite_scales, {}};
+    Packer packer{nonfinite_scales, exact, {}};
     if (gated) {
       packer.half(source.gate, group.up, 0, up, columns[0]);
       packer.half(source.up, group.up, 1, up, columns[1]);
@@ -152,6 +166,8 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
       pack_bias(source.down_bias, kTileColumns, 0, packer.scratch, bias);
     }
   });
+  for (Projection* p : {&group.up, &group.down})
+    for (TileFormat& format : p->half) format.exact = exact;
   return group;
 }
 

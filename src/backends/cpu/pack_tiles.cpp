@@ -58,7 +58,9 @@ struct Writer {
     }
     const std::int64_t groups = format.groups;
     if (format.uniform) {
-      std::memcpy(out, matrix.scales.data() + first * groups, static_cast<std::size_t>(groups) * 4);
+      // A tile past the last row keeps scales of zero.
+      if (first < matrix.rows)
+        std::memcpy(out, matrix.scales.data() + first * groups, static_cast<std::size_t>(groups) * 4);
       return;
     }
     if (weight.group != 0 && !format.by_column) return;
@@ -83,10 +85,7 @@ struct Writer {
   }
 
   // The code bytes of a step of the stream.
-  std::byte* step(std::byte* stream, std::int64_t s) const {
-    return stream + format.head_bytes + s / format.span * format.block_bytes() + format.header_bytes +
-           s % format.span * format.code_bytes;
-  }
+  std::byte* step(std::byte* stream, std::int64_t s) const { return stream + format.step_at(s); }
 
   // Rows of `step_bytes` bytes a step, transposed in words of four bytes.
   void words(const std::uint8_t* rows, std::int64_t step_bytes, std::byte* stream) const {

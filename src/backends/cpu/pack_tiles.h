@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes and scales to the streams of tile_format.h.
+// Codes and scales to the streams of tile_format.h, and codes back.
 #pragma once
 
 #include <vector>
@@ -12,5 +12,8 @@ namespace moekit::cpu {
 /// Rows [first, first + 16) of a quantised matrix (absent ones have scale zero) to one stream. `plane` is scratch.
 void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& format,
                  std::vector<std::uint8_t>& plane, std::byte* stream);
+
+/// The codes of a stream, one a byte, to rows [first, first + 16) of `out` (uint8), as far as it has them.
+void unpack_codes(const TileFormat& format, const std::byte* stream, std::int64_t first, const MutableMatrixView& out);
 
 }  // namespace moekit::cpu

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales of sixteen columns, from the short types in which streams keep them. No step relies on subnormal numbers, so
-// that a host program that flushes them to zero gets the same weights.
+// Scales of sixteen columns, from the short types in which streams keep them.
 #pragma once
 
 #include "backends/cpu/tile_format.h"
@@ -112,7 +111,8 @@ MOEKIT_INLINE void step_groups(const TileFormat& format, const std::byte* stream
   const std::int64_t group = format.weight.group;
   if (format.header_bytes == 0) {
     groups[0] = head_group(format, stream, group == 0 ? 0 : s * kQuantStep / group);
-    groups[1] = groups[0];
+    // Of groups of 16 the last step may have one only: the head is zero up to its line's end.
+    groups[1] = group == 16 ? head_group(format, stream, s * 2 + 1) : groups[0];
     return;
   }
   groups[0] = header_group(format, stream, header, in_block * kQuantStep / group);

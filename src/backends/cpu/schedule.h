@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grouped experts of a call, in two phases with one barrier between them:
 //   up    a thread takes (expert, chunk of rows, share of panels) from a counter: gather, gate and up, activation
-//   down  a thread owns a slab of output columns for all experts, in ascending order of their id: the weighted sum needs
+//   down  a thread owns a slab of output columns for all experts, in ascending order of their id: the weighted sum
+//   needs
 //         neither atomics nor a [T k, H] buffer, and its order does not depend on batch or threads
 // kLinear experts have no up-projection: their first phase only gathers.
 #pragma once

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 
+#include "backends/cpu/fused.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/rows.h"
@@ -67,6 +68,17 @@ struct SideJob {
   }
 };
 
+/// The vector work of all rows of a panel.
+template <class Row>
+MOEKIT_INLINE void finish_rows(const Row& work, std::int64_t rows) {
+  constexpr std::int64_t kAhead = 16;  // rows: a third-level cache answers within the time of so many
+  work.expect(0, std::min(kAhead, rows));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    if (r + kAhead < rows) work.expect(r + kAhead, 1);
+    work(r);
+  }
+}
+
 /// row_work(panel, first_row, c) makes the Row for the rows from first_row on whose accumulators are at c.
 template <class Gemm, class Args, class RowWork>
 MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
@@ -95,7 +107,14 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
     }
     side.finish();
   } else {
+    constexpr bool kFloatRows = sizeof(typename Gemm::Activation) == 4 && Gemm::kSegments == 1;
+    const bool fused = kFloatRows && args.quant != nullptr && args.rows <= kFusedRows && can_fuse(*args.quant);
     for (std::int64_t n = args.first; n < args.last; ++n) {
+      if (fused) {
+        if constexpr (kFloatRows) fused_panel(*args.quant, panels.panel(n), args.a, args.rows, args.scratch);
+        finish_rows(row_work(n, 0, args.scratch), args.rows);
+        continue;
+      }
       const std::byte* following = n + 1 < args.last ? panels.panel(n + 1) : args.next;
       for (std::int64_t s = 0; s < args.steps; s += Gemm::kSliceSteps) {
         const std::int64_t steps = std::min<std::int64_t>(Gemm::kSliceSteps, args.steps - s);
@@ -118,13 +137,7 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
           if (next.lines != 0) next.at += next.lines * kLineBytes;
         }
       }
-      const auto work = row_work(n, 0, args.scratch);
-      constexpr std::int64_t kAhead = 16;  // rows: a third-level cache answers within the time of so many
-      work.expect(0, std::min(kAhead, args.rows));
-      for (std::int64_t r = 0; r < args.rows; ++r) {
-        if (r + kAhead < args.rows) work.expect(r + kAhead, 1);
-        work(r);
-      }
+      finish_rows(row_work(n, 0, args.scratch), args.rows);
     }
   }
 }

@@ -22,7 +22,8 @@ constexpr std::int64_t kQuantStep = 32;  // k of a step
 
 struct TileFormat {
   WeightFormat weight;
-  bool uniform = false;    // the 16 columns share their scales, which are float32 in the head
+  bool uniform = false;  // the 16 columns share their scales, which are float32 in the head
+  bool exact = true;  // of E4M3: there are NaN codes, or scales of 64 and more, so that codes are read one way for all
   bool by_column = false;  // the group of each k comes from a table; all groups' scales are in the head
   std::int64_t groups = 0;
   std::int64_t steps = 0;                                         // of 32 k in the stream
@@ -36,6 +37,10 @@ struct TileFormat {
   std::int64_t bytes() const noexcept {
     const std::int64_t rest = steps % span;
     return head_bytes + steps / span * block_bytes() + (rest != 0 ? header_bytes + rest * code_bytes : 0);
+  }
+  /// Where the codes of step s begin.
+  std::int64_t step_at(std::int64_t s) const noexcept {
+    return head_bytes + s / span * block_bytes() + header_bytes + s % span * code_bytes;
   }
   /// Groups whose scales are in a block's header.
   std::int64_t header_groups() const noexcept { return weight.group == 0 ? 0 : span * kQuantStep / weight.group; }

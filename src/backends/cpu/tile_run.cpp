@@ -108,9 +108,8 @@ void TileRun::allocate() {
 }
 
 void TileRun::operator()(Team& team, int thread) noexcept {
-  const KernelTable& table = *block_.chosen.table;
+  const KernelScope scope(*block_.chosen.table);
   const auto units = static_cast<std::int64_t>(ws_.units.size());
-  if (table.enter != nullptr) table.enter();
   // One unit is claimed ahead, so that the last panel of a unit can prefetch the first of the next.
   std::int64_t unit = next_unit_.fetch_add(1, std::memory_order_relaxed);
   while (unit < units) {
@@ -120,7 +119,6 @@ void TileRun::operator()(Team& team, int thread) noexcept {
   }
   team.barrier();
   for (std::int64_t slab; (slab = next_slab_.fetch_add(1, std::memory_order_relaxed)) < slabs_;) down(slab, thread);
-  if (table.leave != nullptr) table.leave();
 }
 
 const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {

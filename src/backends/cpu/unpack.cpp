@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panels back to row-major matrices: what pack.cpp did, in reverse, bit for bit. Quantised panels go through the
-// unpacking of the block's own kernels.
+// Panels back to row-major matrices: what pack.cpp did, in reverse, bit for bit. Quantised panels give their codes, or
+// go through the unpacking of the block's own kernels.
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
+#include "backends/cpu/pack_tiles.h"
 #include "backends/cpu/packed.h"
 #include "backends/cpu/transpose.h"
 
@@ -40,6 +41,8 @@ struct Tiles {
     const std::byte* at = panels + panel * p.panel_bytes;
     if (!p.quantised) return unpack_tiles(at + side * kSegmentBytes, p.steps, tile * kTileColumns, rows, out);
     const TileFormat& format = p.half[side];
+    if (out.dtype == DType::kUInt8)
+      return unpack_codes(format, at + side * p.half[0].bytes(), tile * kTileColumns, out);
     const std::int64_t steps = format.steps * 2;  // of 16 k of float32
     plain.resize(static_cast<std::size_t>(steps * kStepBytes));
     table.unpack({&format, columns, at + side * p.half[0].bytes(), 0, format.steps, plain.data()});
@@ -59,6 +62,7 @@ void unpack_bias(const float* bias, std::int64_t stride, std::int64_t at, const 
 
 void unpack_expert(const ExpertGroup& group, std::int64_t expert, const KernelTable& table, const ExpertViews& out) {
   const PackedExpert& packed = group.experts[static_cast<std::size_t>(expert)];
+  const KernelScope scope(table);
   const auto tiles = [&](const std::byte* panels, const Projection& p, int half, int part) {
     return Tiles{panels, p, half, packed.columns[part], table, {}, {}};
   };

@@ -12,28 +12,65 @@ namespace {
 
 /// How a code becomes a weight.
 enum class Form : std::uint8_t { kScaled, kShifted, kMinimum };  // v s, (v - o) s, v s - o
+inline Form form_of(const WeightFormat& weight) noexcept {
+  if (weight.offset == Offset::kMin) return Form::kMinimum;
+  return weight.offset == Offset::kZeroPoint || weight.zero != 0 ? Form::kShifted : Form::kScaled;
+}
 
-/// Code k of a step (k < 32) of 16 columns as float32.
-template <Code kCode>
-MOEKIT_INLINE F16 code_at(const std::byte* codes, int k) {
-  if constexpr (kCode == Code::kInt8) {
-    const U16 word = load<U16>(codes + k / 4 * kLineBytes);
-    return __builtin_convertvector((I16)(word << (24 - k % 4 * 8)) >> 24, F16);
-  } else if constexpr (kCode == Code::kE4M3) {
-    return from_e4m3((load<U16>(codes + k / 4 * kLineBytes) >> (k % 4 * 8)) & 0xffu);
-  } else {
-    U16 code = (load<U16>(codes + k / 8 * kLineBytes) >> (k % 8 * 4)) & 15u;
-    if constexpr (kCode == Code::kE2M1) return from_e2m1(code);
-    if constexpr (kCode == Code::kUInt5) code |= ((load<U16>(codes + 4 * kLineBytes) >> k) & 1u) << 4;
-    if constexpr (kCode == Code::kUInt6)
-      code |= ((load<U16>(codes + (4 + k / 16) * kLineBytes) >> (k % 16 * 2)) & 3u) << 4;
-    return __builtin_convertvector((I16)code, F16);
+/// How codes are read. kFastE4M3: for TileFormats that are not `exact`.
+/// kInt4: 4 bit codes of which 8 is subtracted, whatever the group.
+enum class Read : std::uint8_t { kInt8, kE4M3, kFastE4M3, kE2M1, kInt4, kUInt4, kUInt5, kUInt6 };
+inline Read read_of(const TileFormat& format) noexcept {
+  switch (format.weight.code) {
+    case Code::kInt8: return Read::kInt8;
+    case Code::kE4M3: return format.exact ? Read::kE4M3 : Read::kFastE4M3;
+    case Code::kE2M1: return Read::kE2M1;
+    case Code::kUInt5: return Read::kUInt5;
+    case Code::kUInt6: return Read::kUInt6;
+    default: return format.weight.offset == Offset::kNone && format.weight.zero == 8 ? Read::kInt4 : Read::kUInt4;
   }
 }
 
-template <Code kCode, Form kForm>
-MOEKIT_INLINE F16 weight_at(const std::byte* codes, int k, const GroupLanes& group) {
-  const F16 value = code_at<kCode>(codes, k);
+/// Changes to a group's scale before its codes are read.
+template <Read kRead>
+MOEKIT_INLINE void prepare(GroupLanes& group) {
+  if constexpr (kRead == Read::kFastE4M3) group.scale = group.scale * 0x1p120f;
+}
+
+/// Code k = 8 j + i of a step of 16 columns as float32; times 2^-120 for kFastE4M3, whose bits are float32 bits
+/// shifted. Loops unroll over i, so that its shifts are constants, and not over j, which would make four times the
+/// code.
+template <Read kRead>
+MOEKIT_INLINE F16 code_at(const std::byte* codes, int j, int i) {
+  if constexpr (kRead == Read::kInt8 || kRead == Read::kE4M3 || kRead == Read::kFastE4M3) {
+    const U16 word = load<U16>(codes + (2 * j + i / 4) * kLineBytes) << (24 - i % 4 * 8);
+    if constexpr (kRead == Read::kInt8) return __builtin_convertvector((I16)word >> 24, F16);
+    if constexpr (kRead == Read::kE4M3) return from_e4m3(word >> 24);
+    return from_words((word & 0x80000000u) | ((word & 0x7f000000u) >> 4));
+  }
+  const U16 word = load<U16>(codes + j * kLineBytes) >> (i * 4);
+  if constexpr (kRead == Read::kE2M1 || kRead == Read::kInt4 || kRead == Read::kUInt4) {
+    constexpr F16 kE2M1 = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                           -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+    constexpr F16 kCount = {0.0f, 1.0f, 2.0f,  3.0f,  4.0f,  5.0f,  6.0f,  7.0f,
+                            8.0f, 9.0f, 10.0f, 11.0f, 12.0f, 13.0f, 14.0f, 15.0f};
+    if constexpr (kLookup16)
+      return lookup16(kRead == Read::kE2M1 ? kE2M1 : kRead == Read::kInt4 ? kCount - 8.0f : kCount, word);
+    if constexpr (kRead == Read::kE2M1) return from_e2m1(word & 15u);
+    if constexpr (kRead == Read::kInt4) return __builtin_convertvector((I16)(word & 15u) - 8, F16);
+    return __builtin_convertvector((I16)(word & 15u), F16);
+  }
+  U16 high;
+  if constexpr (kRead == Read::kUInt5)
+    high = (load<U16>(codes + 4 * kLineBytes) >> (8 * j + i)) & 1u;
+  else
+    high = (load<U16>(codes + (4 + j / 2) * kLineBytes) >> (j % 2 * 16 + i * 2)) & 3u;
+  return __builtin_convertvector((I16)((word & 15u) | (high << 4)), F16);
+}
+
+template <Read kRead, Form kForm>
+MOEKIT_INLINE F16 weight_at(const std::byte* codes, int j, int i, const GroupLanes& group) {
+  const F16 value = code_at<kRead>(codes, j, i);
   if constexpr (kForm == Form::kScaled) return value * group.scale;
   if constexpr (kForm == Form::kShifted) return (value - group.offset) * group.scale;
   // The product is exact (weight_format.h), so that a fused subtraction rounds alike.
@@ -52,65 +89,84 @@ MOEKIT_INLINE void store_pair(std::uint16_t* tile, int k, F16 even, F16 odd) {
   store(tile + k / 2 * 32, low | high);
 }
 
-template <class To, Code kCode, Form kForm>
+template <class To, Read kRead, Form kForm>
 void unpack_step(const std::byte* codes, const GroupLanes (&groups)[2], To* tile) {
-#pragma GCC unroll 32
-  for (int k = 0; k < 32; k += 2)
-    store_pair(tile, k, weight_at<kCode, kForm>(codes, k, groups[k / 16]),
-               weight_at<kCode, kForm>(codes, k + 1, groups[k / 16]));
+  for (int j = 0; j < 4; ++j) {
+    const GroupLanes& group = groups[j / 2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2)
+      store_pair(tile, 8 * j + i, weight_at<kRead, kForm>(codes, j, i, group),
+                 weight_at<kRead, kForm>(codes, j, i + 1, group));
+  }
 }
 
 /// The group of every k from a table: `groups_of` is that of the step's first k.
-template <class To, Code kCode, Form kForm>
+template <class To, Read kRead, Form kForm>
 void unpack_step_by_column(const TileFormat& format, const std::byte* stream, const std::uint16_t* groups_of,
                            const std::byte* codes, To* tile) {
-  for (int k = 0; k < 32; k += 2)
-    store_pair(tile, k, weight_at<kCode, kForm>(codes, k, head_group(format, stream, groups_of[k])),
-               weight_at<kCode, kForm>(codes, k + 1, head_group(format, stream, groups_of[k + 1])));
+  const auto weight = [&](int k) {
+    GroupLanes group = head_group(format, stream, groups_of[k]);
+    prepare<kRead>(group);
+    return weight_at<kRead, kForm>(codes, k / 8, k % 8, group);
+  };
+  for (int k = 0; k < 32; k += 2) store_pair(tile, k, weight(k), weight(k + 1));
 }
 
-template <class To, Code kCode, Form kForm>
+template <class To, Read kRead, Form kForm>
 void unpack_as(const UnpackArgs& args, To* tile) {
   const TileFormat& format = *args.format;
-  constexpr std::int64_t kTiles = 32 / (64 / static_cast<std::int64_t>(sizeof(To)));  // plain steps of 32 k
+  constexpr auto kSize = static_cast<std::int64_t>(sizeof(To));
+  constexpr std::int64_t kStride = kSize / 2 * kStepBytes / kSize;  // a step of bfloat16, two of float32
   std::int64_t block = args.first / format.span, in_block = args.first % format.span;
-  for (std::int64_t s = args.first; s < args.first + args.steps;
-       ++s, tile += kTiles * kStepBytes / static_cast<std::int64_t>(sizeof(To))) {
+  for (std::int64_t s = args.first; s < args.first + args.steps; ++s, tile += kStride) {
     const std::byte* header = args.stream + format.head_bytes + block * format.block_bytes();
     const std::byte* codes = header + format.header_bytes + in_block * format.code_bytes;
     if (format.by_column) {
-      unpack_step_by_column<To, kCode, kForm>(format, args.stream, args.columns + s * kQuantStep, codes, tile);
+      unpack_step_by_column<To, kRead, kForm>(format, args.stream, args.columns + s * kQuantStep, codes, tile);
     } else {
       GroupLanes groups[2];
       step_groups(format, args.stream, header, s, in_block, groups);
-      unpack_step<To, kCode, kForm>(codes, groups, tile);
+      prepare<kRead>(groups[0]);
+      prepare<kRead>(groups[1]);
+      unpack_step<To, kRead, kForm>(codes, groups, tile);
     }
     if (++in_block == format.span) ++block, in_block = 0;
   }
 }
 
-template <class To, Code kCode>
-void unpack_code(const UnpackArgs& args, To* tile) {
-  const WeightFormat& weight = args.format->weight;
-  if (weight.offset == Offset::kMin) return unpack_as<To, kCode, Form::kMinimum>(args, tile);
-  if (weight.offset == Offset::kZeroPoint || weight.zero != 0) return unpack_as<To, kCode, Form::kShifted>(args, tile);
-  unpack_as<To, kCode, Form::kScaled>(args, tile);
+/// Calls with.run<read, form>() for a format: the one list of what codes and forms go together.
+template <class With>
+MOEKIT_INLINE void dispatch_format(const TileFormat& format, const With& with) {
+  const Form form = form_of(format.weight);
+  switch (read_of(format)) {
+    case Read::kInt8:
+      return form == Form::kShifted ? with.template run<Read::kInt8, Form::kShifted>()
+                                    : with.template run<Read::kInt8, Form::kScaled>();
+    case Read::kE4M3: return with.template run<Read::kE4M3, Form::kScaled>();
+    case Read::kFastE4M3: return with.template run<Read::kFastE4M3, Form::kScaled>();
+    case Read::kE2M1: return with.template run<Read::kE2M1, Form::kScaled>();
+    case Read::kInt4: return with.template run<Read::kInt4, Form::kScaled>();
+    case Read::kUInt4:
+      return form == Form::kShifted ? with.template run<Read::kUInt4, Form::kShifted>()
+                                    : with.template run<Read::kUInt4, Form::kMinimum>();
+    case Read::kUInt5: return with.template run<Read::kUInt5, Form::kMinimum>();
+    case Read::kUInt6: return with.template run<Read::kUInt6, Form::kShifted>();
+  }
 }
+
+template <class To>
+struct Unpacker {
+  const UnpackArgs& args;
+  template <Read kRead, Form kForm>
+  void run() const {
+    unpack_as<To, kRead, kForm>(args, static_cast<To*>(args.tiles));
+  }
+};
 
 /// Steps [first, first + steps) of a stream to plain tiles of To, a plain step apart.
 template <class To>
 void unpack_tiles(const UnpackArgs& args) noexcept {
-  To* tile = static_cast<To*>(args.tiles);
-  switch (args.format->weight.code) {
-    case Code::kInt8: return unpack_code<To, Code::kInt8>(args, tile);
-    case Code::kE4M3: return unpack_as<To, Code::kE4M3, Form::kScaled>(args, tile);
-    case Code::kE2M1: return unpack_as<To, Code::kE2M1, Form::kScaled>(args, tile);
-    case Code::kUInt4: return unpack_code<To, Code::kUInt4>(args, tile);
-    case Code::kUInt5: return unpack_code<To, Code::kUInt5>(args, tile);
-    case Code::kUInt6: return unpack_code<To, Code::kUInt6>(args, tile);
-    case Code::kFloat32:
-    case Code::kBFloat16: return;
-  }
+  dispatch_format(*args.format, Unpacker<To>{args});
 }
 
 }  // namespace

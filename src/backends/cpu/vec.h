@@ -27,6 +27,13 @@ template <class V, class T>
 MOEKIT_INLINE void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
+/// Whether sixteen floats are looked up by one instruction; its index is the low four bits of each lane.
+#ifdef __AVX512F__
+constexpr bool kLookup16 = true;
+#else
+constexpr bool kLookup16 = false;
+#endif
+MOEKIT_INLINE F16 lookup16(F16 table, U16 index) { return __builtin_shuffle(table, (I16)index); }
 MOEKIT_INLINE F16 splat(float x) { return F16{} + x; }
 MOEKIT_INLINE F16 min16(F16 x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays NaN
 MOEKIT_INLINE F16 max16(F16 x, float limit) { return x < limit ? splat(limit) : x; }

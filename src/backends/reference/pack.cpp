@@ -21,8 +21,8 @@ PackedMatrix pack_matrix(const MatrixRef& source, const WeightFormat& format, bo
   const MatrixView view = read_plain(source, scratch);
   packed.dtype = format.element();
   const auto size = static_cast<std::int64_t>(dtype_size(packed.dtype));
-  packed.data.resize(static_cast<std::size_t>(
-      checked_mul(view.rows, checked_mul(view.cols, size, "packed matrix"), "packed matrix")));
+  packed.data.resize(
+      static_cast<std::size_t>(checked_mul(view.rows, checked_mul(view.cols, size, "packed matrix"), "packed matrix")));
   std::vector<float> row(static_cast<std::size_t>(view.cols));
   for (std::int64_t r = 0; r < view.rows; ++r) {
     load_as_float(view.data, view.dtype, r * view.row_stride, view.col_stride, view.cols, row.data());
@@ -62,6 +62,12 @@ std::size_t expert_bytes(const std::vector<PackedExpert>& experts) noexcept {
 
 void unpack_matrix(const PackedMatrix& packed, const MutableMatrixView& out) {
   if (out.data == nullptr) return;
+  if (out.dtype == DType::kUInt8) {  // the codes
+    for (std::int64_t r = 0; r < packed.rows; ++r)
+      std::copy_n(packed.quant.codes.data() + r * packed.cols, packed.cols,
+                  static_cast<std::uint8_t*>(out.data) + r * out.row_stride);
+    return;
+  }
   std::vector<float> row(static_cast<std::size_t>(packed.cols));
   for (std::int64_t r = 0; r < packed.rows; ++r) {
     packed.expand(r, row.data());

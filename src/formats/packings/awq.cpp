@@ -15,7 +15,7 @@ void decode_awq(const QuantTensors& tensors, const StackRows& rows, ReadScratch&
   const std::int64_t groups = out.groups(), words_a_row = tensors.rows / 8;
   read_transposed_scales(tensors, rows, scratch, out);
   if (tensors.format.offset == Offset::kZeroPoint) {
-    const std::byte* words = read_all(tensors.zeros, scratch.scale_bytes);
+    const std::byte* words = read_one(tensors, tensors.zeros, rows.index, scratch.scale_bytes);
     for (std::int64_t i = 0; i < rows.count; ++i) {
       const std::int64_t n = rows.first + i * rows.step;
       for (std::int64_t g = 0; g < groups; ++g)
@@ -23,7 +23,7 @@ void decode_awq(const QuantTensors& tensors, const StackRows& rows, ReadScratch&
             static_cast<float>(word_code(words, g * words_a_row + n / 8, kNibbleOf[n % 8], 4));
     }
   }
-  const std::byte* words = read_all(tensors.codes, scratch.bytes);
+  const std::byte* words = read_one(tensors, tensors.codes, rows.index, scratch.bytes);
   for (std::int64_t k = 0; k < out.cols; ++k)
     for (std::int64_t i = 0; i < rows.count; ++i) {
       const std::int64_t n = rows.first + i * rows.step;

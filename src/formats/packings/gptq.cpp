@@ -10,7 +10,7 @@ void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch
   read_transposed_scales(tensors, rows, scratch, out);
   read_column_groups(tensors, scratch, out);
   if (tensors.format.offset == Offset::kZeroPoint) {
-    const std::byte* words = read_all(tensors.zeros, scratch.scale_bytes);
+    const std::byte* words = read_one(tensors, tensors.zeros, rows.index, scratch.scale_bytes);
     for (std::int64_t i = 0; i < rows.count; ++i) {
       const std::int64_t n = rows.first + i * rows.step;
       for (std::int64_t g = 0; g < groups; ++g) {
@@ -20,7 +20,7 @@ void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch
       }
     }
   }
-  const std::byte* words = read_all(tensors.codes, scratch.bytes);
+  const std::byte* words = read_one(tensors, tensors.codes, rows.index, scratch.bytes);
   // A word holds `slots` consecutive k of one n: word rows outside, so that the words are read in order.
   for (std::int64_t word = 0; word * slots < out.cols; ++word)
     for (std::int64_t i = 0; i < rows.count; ++i) {

@@ -17,6 +17,7 @@ using DecodeRows = void (*)(const QuantTensors& tensors, const StackRows& rows, 
 void decode_rows(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 void decode_awq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
+void decode_ggml(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 
 // scales.cpp: the parts that packings share.
 
@@ -30,6 +31,9 @@ void read_row_scale(const QuantTensors& tensors, const StackRows& rows, ReadScra
 void read_column_groups(const QuantTensors& tensors, ReadScratch& scratch, QuantRows& out);
 /// All bytes of a tensor.
 const std::byte* read_all(const TensorRef& tensor, ByteScratch& scratch);
+/// Those of matrix `index` of the stack, of a tensor that has as many of each.
+const std::byte* read_one(const QuantTensors& tensors, const TensorRef& tensor, std::int64_t index,
+                          ByteScratch& scratch);
 
 /// Codes of `bits` bits (4 or 8) in int32 words, lowest bits first.
 inline std::uint32_t word_code(const std::byte* words, std::int64_t word, std::int64_t slot, int bits) noexcept {

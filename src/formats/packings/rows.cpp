@@ -34,7 +34,7 @@ void unpack_row(Packing packing, int bits, const std::byte* row, std::int64_t co
 // One integer a row and group, or packed along the rows like the codes along K.
 void read_zeros(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   if (tensors.format.offset != Offset::kZeroPoint) return;
-  const std::byte* data = read_all(tensors.zeros, scratch.scale_bytes);
+  const std::byte* data = read_one(tensors, tensors.zeros, rows.index, scratch.scale_bytes);
   const std::int64_t groups = out.groups();
   const int bits = code_bits(tensors.format.code);
   for (std::int64_t i = 0; i < rows.count; ++i) {
@@ -43,10 +43,11 @@ void read_zeros(const QuantTensors& tensors, const StackRows& rows, ReadScratch&
       float& zero = out.zeros[static_cast<std::size_t>(i * groups + g)];
       if (tensors.packing == Packing::kWordsAlongK) {
         const std::int64_t slots = 32 / bits;
-        const std::uint32_t code = word_code(data, n / slots * groups + g, n % slots, bits);
+        const std::int64_t word_rows = rows.index * ((tensors.rows + slots - 1) / slots) + n / slots;
+        const std::uint32_t code = word_code(data, word_rows * groups + g, n % slots, bits);
         zero = zero_from_unsigned(static_cast<std::int32_t>(code), bits);
       } else {
-        zero = static_cast<float>(static_cast<std::int8_t>(data[n * groups + g]));
+        zero = static_cast<float>(static_cast<std::int8_t>(data[(rows.index * tensors.rows + n) * groups + g]));
       }
     }
   }
@@ -60,9 +61,9 @@ void decode_rows(const QuantTensors& tensors, const StackRows& rows, ReadScratch
   read_zeros(tensors, rows, scratch, out);
   read_column_groups(tensors, scratch, out);
   const std::int64_t bytes = row_bytes(tensors), first = rows.index * tensors.rows + rows.first;
-  const std::byte* data = tensors.codes.storage->read(
-      tensors.codes.offset + static_cast<std::size_t>(first * bytes),
-      static_cast<std::size_t>((rows.last() - rows.first + 1) * bytes), scratch.bytes);
+  const std::byte* data =
+      tensors.codes.storage->read(tensors.codes.offset + static_cast<std::size_t>(first * bytes),
+                                  static_cast<std::size_t>((rows.last() - rows.first + 1) * bytes), scratch.bytes);
   const int bits = code_bits(tensors.format.code);
   for (std::int64_t i = 0; i < rows.count; ++i)
     unpack_row(tensors.packing, bits, data + i * rows.step * bytes, out.cols, out.codes.data() + i * out.cols);

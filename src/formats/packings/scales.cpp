@@ -20,15 +20,22 @@ const std::byte* read_all(const TensorRef& tensor, ByteScratch& scratch) {
   return tensor.storage->read(tensor.offset, static_cast<std::size_t>(bytes), scratch);
 }
 
+const std::byte* read_one(const QuantTensors& tensors, const TensorRef& tensor, std::int64_t index,
+                          ByteScratch& scratch) {
+  const auto bytes = static_cast<std::size_t>(tensor.elements() / tensors.count) * dtype_size(tensor.dtype);
+  return tensor.storage->read(tensor.offset + static_cast<std::size_t>(index) * bytes, bytes, scratch);
+}
+
 void read_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   const DType dtype = scale_dtype(tensors);
   const auto size = static_cast<std::int64_t>(dtype_size(dtype));
   const std::int64_t groups = out.groups(), share = tensors.format.scale_rows;
   const std::int64_t grid_rows = (tensors.rows + share - 1) / share;
-  const std::int64_t first = rows.index * grid_rows + rows.first / share, last = rows.last() / share - rows.first / share;
-  const std::byte* data = tensors.scales.storage->read(
-      tensors.scales.offset + static_cast<std::size_t>(first * groups * size),
-      static_cast<std::size_t>((last + 1) * groups * size), scratch.scale_bytes);
+  const std::int64_t first = rows.index * grid_rows + rows.first / share,
+                     last = rows.last() / share - rows.first / share;
+  const std::byte* data =
+      tensors.scales.storage->read(tensors.scales.offset + static_cast<std::size_t>(first * groups * size),
+                                   static_cast<std::size_t>((last + 1) * groups * size), scratch.scale_bytes);
   for (std::int64_t i = 0; i < rows.count; ++i) {
     const std::int64_t grid_row = (rows.first + i * rows.step) / share - rows.first / share;
     load_as_float(data, dtype, grid_row * groups, 1, groups, out.scales.data() + i * groups);
@@ -37,7 +44,7 @@ void read_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch
 
 void read_transposed_scales(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   const std::int64_t groups = out.groups();
-  const std::byte* data = read_all(tensors.scales, scratch.scale_bytes);
+  const std::byte* data = read_one(tensors, tensors.scales, rows.index, scratch.scale_bytes);
   for (std::int64_t i = 0; i < rows.count; ++i)
     load_as_float(data, tensors.scales.dtype, rows.first + i * rows.step, tensors.rows, groups,
                   out.scales.data() + i * groups);
@@ -60,7 +67,7 @@ void read_column_groups(const QuantTensors& tensors, ReadScratch&, QuantRows& ou
       throw CheckpointError("[g_idx] " + tensors.column_groups.name + ": column " + std::to_string(k) +
                             " is of group " + std::to_string(g) + ", expected 0 .. " +
                             std::to_string(out.groups() - 1));
-    in_order = in_order && g == k / out.format.group;
+    in_order = in_order && g == (out.format.group == 0 ? 0 : k / out.format.group);
   }
   if (!in_order) out.column_groups.assign(groups.begin(), groups.end());
 }

@@ -25,11 +25,10 @@ using MemoryDeathTest = Memory;
 TEST_F(MemoryDeathTest, HostCannotTouchIt) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   auto* const bytes = static_cast<volatile char*>(allocate(64));
-  EXPECT_DEATH(bytes[0] = 1, "");
-  EXPECT_DEATH(static_cast<void>(bytes[63] + 0), "");
-  EXPECT_DEATH(bytes[64] = 1, "");  // the guard
+  EXPECT_DEATH(static_cast<void>(bytes[63] + 0), "the host touched device memory");
+  EXPECT_DEATH(*static_cast<volatile char*>(stream_) = 1, "the host touched a handle: stream");
   release(const_cast<char*>(bytes));
-  EXPECT_DEATH(bytes[0] = 1, "");
+  EXPECT_DEATH(bytes[0] = 1, "the host touched device memory");
 }
 
 TEST_F(Memory, CopiesThereAndBack) {
@@ -54,6 +53,13 @@ TEST_F(Memory, FreshMemoryIsPoisoned) {
     EXPECT_EQ(out, std::vector<uint8_t>(100, static_cast<uint8_t>(byte)));
     release(a);
   }
+}
+
+TEST_F(Memory, StrictPoisonIsNaN) {
+  set("PROFILE", "strict");
+  set("ON_VIOLATION", "record");
+  for (const int dtype : {kFloat, kHalf, kBfloat}) EXPECT_TRUE(std::isnan(empty(dtype, {3})->read()[1])) << dtype;
+  EXPECT_EQ(empty(kInt32, {3})->read()[1], -1) << "no expert, no row";
 }
 
 TEST_F(Memory, EndsWhereItEnds) {

@@ -77,6 +77,42 @@ TEST_F(Quantised, DequantSwigluQuantByGroups) {
             161002);
 }
 
+TEST_F(Quantised, DequantSwigluQuantWithBiasAndStatically) {
+  const int64_t rows = 4, half = 5, width = 2 * half;
+  const auto x = random_integers(kInt32, {rows, width}, -300, 300), weight = random(kFloat, {width}, 0.02);
+  const auto token = random(kFloat, {rows}, 0.5), q = empty(kInt8, {rows, half}), scale = empty(kFloat, {rows});
+  const auto step = random(kFloat, {half}, 5), shift = random(kFloat, {half}, 3);
+  const Values xs = x->read(), w = weight->read(), t = token->read(), s = step->read(), o = shift->read();
+  for (const int bias_type : {kInt32, kFloat}) {
+    const auto bias = bias_type == kInt32 ? random_integers(kInt32, {width}, -200, 200) : random(kFloat, {width});
+    const Values b = bias->read();
+    const auto value = [&](int64_t row, int64_t at) {  // an integer bias is of the sums, a float one of the result
+      return bias_type == kInt32 ? (xs[row * width + at] + b[at]) * w[at] * t[row]
+                                 : xs[row * width + at] * w[at] * t[row] + b[at];
+    };
+    char dynamic[] = "dynamic", fixed[] = "static";
+    ASSERT_EQ(run("aclnnDequantSwigluQuant", x->handle, weight->handle, token->handle, bias->handle, step->handle,
+                  kNone, kNone, true, static_cast<char*>(dynamic), q->handle, scale->handle),
+              0)
+        << recent_message();
+    for (int64_t row = 0; row < rows; ++row) {
+      Values expected;
+      for (int64_t i = 0; i < half; ++i) expected.push_back(silu(value(row, i)) * value(row, half + i) * s[i]);
+      expect_row(q->read(), scale->read(), row, expected);
+    }
+    ASSERT_EQ(run("aclnnDequantSwigluQuant", x->handle, weight->handle, token->handle, bias->handle, step->handle,
+                  shift->handle, kNone, true, static_cast<char*>(fixed), q->handle, scale->handle),
+              0)
+        << recent_message();
+    const Values result = q->read();
+    for (int64_t i = 0; i < rows * half; ++i) {
+      const double plain =
+          silu(value(i / half, i % half)) * value(i / half, half + i % half) * s[i % half] + o[i % half];
+      EXPECT_NEAR(result[i], std::min(127.0, std::max(-128.0, plain)), 0.501) << i;
+    }
+  }
+}
+
 TEST_F(Quantised, FusedProductEqualsItsParts) {
   const int64_t rows = 8, inner = 16, half = 5, width = 2 * half, experts = 3;
   const auto x = random_integers(kInt8, {rows, inner}, -127, 127),

@@ -74,6 +74,18 @@ TEST_P(Streams, TwoStreamsNeedAnEvent) {
   EXPECT_EQ(status("aclrtDestroyEvent", done), 0);
 }
 
+TEST_P(Streams, AHostThatWaitedPutsStreamsInOrder) {
+  EXPECT_EQ(fill(stream_, 1), 0);
+  EXPECT_EQ(synchronize(), 0);
+  EXPECT_EQ(fill(second_, 2), 0) << recent_message();
+  EXPECT_EQ(status("aclrtSynchronizeDevice"), 0);
+  EXPECT_EQ(fill(stream_, 3, 64, 64), 0) << recent_message();
+  EXPECT_EQ(synchronize(), 0);
+  EXPECT_EQ(read(), 0);
+  EXPECT_EQ(host_[0], 2);
+  EXPECT_EQ(host_[64], 3);
+}
+
 TEST_P(Streams, WorkAfterTheRecordIsNotCovered) {
   void* const done = event();
   EXPECT_EQ(status("aclrtRecordEvent", done, stream_), 0);

@@ -4,6 +4,7 @@
 #include "../core/entry.h"
 #include "../core/log.h"
 #include "../core/settings.h"
+#include "../core/touch.h"
 
 namespace ascend_double {
 namespace {
@@ -11,7 +12,15 @@ namespace {
 int init(const char*) {
   require(!initialized(), code::kRepeatInitialize, "aclInit was called before");
   set_initialized(true);
+  explain_touches();
   return code::kSuccess;
+}
+
+// "Initialised before" is true afterwards, or the caller who rightly goes on would be told the opposite.
+void init_fault(int fault, const char*) {
+  if (fault != code::kRepeatInitialize) return;
+  set_initialized(true);
+  explain_touches();
 }
 
 int finalize() {
@@ -156,7 +165,7 @@ int set_context_option(int option, int64_t value) {
 }  // namespace ascend_double
 
 using namespace ascend_double;
-ASCEND_DOUBLE_EXPORT(aclInit, init)
+ASCEND_DOUBLE_EXPORT_WITH(aclInit, init, &init_fault)
 ASCEND_DOUBLE_EXPORT(aclFinalize, finalize)
 ASCEND_DOUBLE_EXPORT(aclrtGetDeviceCount, get_device_count)
 ASCEND_DOUBLE_EXPORT(aclrtSetDevice, set_device_of_thread)

@@ -23,16 +23,16 @@ Result refusal(int code) {
   }
 }
 
-template <class Name, auto kFunction>
+// kOnFault: what such a call does even though it fails, (code, arguments...); nullptr: nothing.
+template <class Name, auto kFunction, auto kOnFault>
 struct Entry;
 
-template <class Name, class Result, class... Arguments, Result (*kFunction)(Arguments...)>
-struct Entry<Name, kFunction> {
+template <class Name, auto kOnFault, class Result, class... Arguments, Result (*kFunction)(Arguments...)>
+struct Entry<Name, kFunction, kOnFault> {
   static Result call(Arguments... arguments) {
     try {
       if (const int fault = settings().count_call(Name::kValue)) {
-        // "Initialised before" is true afterwards, or the caller who rightly goes on would be told the opposite.
-        if (fault == code::kRepeatInitialize) kFunction(arguments...);
+        if constexpr (!std::is_null_pointer_v<decltype(kOnFault)>) kOnFault(fault, arguments...);
         fail(fault, "told to fail by MOEKIT_ASCEND_DOUBLE_FAULTS");
       }
       return kFunction(arguments...);
@@ -45,16 +45,18 @@ struct Entry<Name, kFunction> {
 
 }  // namespace ascend_double
 
-#define ASCEND_DOUBLE_EXPORT(symbol, function)                                                    \
-  namespace {                                                                                     \
-  struct Name_##symbol {                                                                          \
-    static constexpr const char* kValue = #symbol;                                                \
-  };                                                                                              \
-  }                                                                                               \
-  extern "C" {                                                                                    \
-  __attribute__((visibility("hidden"))) void (*ascend_double_resolve_##symbol())() {              \
-    if (!::ascend_double::settings().present(#symbol)) return nullptr;                            \
-    return reinterpret_cast<void (*)()>(&::ascend_double::Entry<Name_##symbol, &function>::call); \
-  }                                                                                               \
-  __attribute__((visibility("default"), ifunc("ascend_double_resolve_" #symbol))) void symbol();  \
+#define ASCEND_DOUBLE_EXPORT(symbol, function) ASCEND_DOUBLE_EXPORT_WITH(symbol, function, nullptr)
+
+#define ASCEND_DOUBLE_EXPORT_WITH(symbol, function, on_fault)                                               \
+  namespace {                                                                                               \
+  struct Name_##symbol {                                                                                    \
+    static constexpr const char* kValue = #symbol;                                                          \
+  };                                                                                                        \
+  }                                                                                                         \
+  extern "C" {                                                                                              \
+  __attribute__((visibility("hidden"))) void (*ascend_double_resolve_##symbol())() {                        \
+    if (!::ascend_double::settings().present(#symbol)) return nullptr;                                      \
+    return reinterpret_cast<void (*)()>(&::ascend_double::Entry<Name_##symbol, &function, on_fault>::call); \
+  }                                                                                                         \
+  __attribute__((visibility("default"), ifunc("ascend_double_resolve_" #symbol))) void symbol();            \
   }

@@ -109,4 +109,10 @@ void execute(const char* operation, void* workspace, uint64_t workspace_bytes, v
   stream->submit(std::move(task));
 }
 
+void discard_executor(int, void*, uint64_t, void* handle, void*) {
+  if (handle == nullptr) return;
+  const auto executor = executors().get(handle, code::kNullptr, code::kParamInvalid);
+  if (!executor->repeatable) executors().remove(handle, code::kNullptr, code::kParamInvalid);
+}
+
 }  // namespace ascend_double

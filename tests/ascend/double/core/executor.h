@@ -40,4 +40,7 @@ HandleTable<Executor>& executors();
 // Phase two: takes the executor away unless it is repeatable, and queues its kernel.
 void execute(const char* operation, void* workspace, uint64_t workspace_bytes, void* handle, void* stream);
 
+// Phase two takes its executor whatever it answers, an injected fault too.
+void discard_executor(int fault, void* workspace, uint64_t workspace_bytes, void* handle, void* stream);
+
 }  // namespace ascend_double

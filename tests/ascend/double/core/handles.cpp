@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "handles.h"
 
-#include <sys/mman.h>
+#include "touch.h"
 
 namespace ascend_double {
 
@@ -23,13 +23,7 @@ std::mutex& tables_mutex() {
 
 }  // namespace
 
-char* reserve_untouchable(uint64_t bytes) {
-  void* const base = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  require(base != MAP_FAILED, code::kRtOutOfMemory, "no address space for ", bytes, " bytes");
-  return static_cast<char*>(base);
-}
-
-HandleTableBase::HandleTableBase(const char* kind) : kind_(kind), base_(reserve_untouchable(kRange)) {
+HandleTableBase::HandleTableBase(const char* kind) : kind_(kind), base_(reserve_untouchable(kRange, kind)) {
   std::lock_guard<std::mutex> lock(tables_mutex());
   tables().push_back(this);
 }

@@ -60,7 +60,4 @@ class HandleTable : public HandleTableBase {
   }
 };
 
-// Address space of `bytes` that may neither be read nor written. Throws Failure{kRtOutOfMemory}.
-char* reserve_untouchable(uint64_t bytes);
-
 }  // namespace ascend_double

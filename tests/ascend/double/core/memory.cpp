@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "failure.h"
-#include "handles.h"
 #include "settings.h"
+#include "touch.h"
 
 namespace ascend_double {
 
@@ -31,7 +31,7 @@ char* DeviceMemory::take_address(uint64_t bytes) {
   const uint64_t needed = round_up(bytes, kPage) + 3 * kPage;  // a guard before, one after, one for the odd start
   if (arenas_.empty() || arenas_.back().end - arenas_.back().next < needed) {
     const uint64_t size = std::max(kArena, round_up(needed, kPage));
-    const auto base = reinterpret_cast<uintptr_t>(reserve_untouchable(size));
+    const auto base = reinterpret_cast<uintptr_t>(reserve_untouchable(size, "device memory"));
     arenas_.push_back({base, base + size, base});
   }
   Arena& arena = arenas_.back();

@@ -17,7 +17,7 @@
   }                                                                                 \
   }                                                                                 \
   ASCEND_DOUBLE_EXPORT(symbol##GetWorkspaceSize, function)                          \
-  ASCEND_DOUBLE_EXPORT(symbol, run_##symbol)
+  ASCEND_DOUBLE_EXPORT_WITH(symbol, run_##symbol, &::ascend_double::discard_executor)
 
 namespace ascend_double {
 
