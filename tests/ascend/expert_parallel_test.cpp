@@ -24,7 +24,7 @@ struct ExpertParallel : OnAscend, testing::WithParamInterface<int> {
   // y of each rank's tokens.
   static std::vector<Matrix> run_ranks(const BlockConfig& config, const BlockTensors& tensors, const Mode& mode,
                                        const std::vector<Matrix>& x) {
-    const ascend::HcclRootInfo root = ascend::Communicator::root_info();
+    const ascend::HcclRootInfo root = ascend::Communicator::root_info(0);
     const int ranks = static_cast<int>(x.size());
     std::vector<Matrix> y(x.size(), Matrix(x[0].rows(), config.expert.output, mode.data));
     std::vector<std::string> errors(x.size());
@@ -91,7 +91,7 @@ TEST_F(OnAscend, ExpertParallelDeclinesWhatDoesNotDivide) {
   Rng rng(2);
   config.router.source = RouterSource::kExternal;
   const BlockTensors tensors = conformance::random_tensors(rng, config, DType::kFloat32);
-  const ascend::Communicator group(ascend::Communicator::root_info(), 1, 0, 0);
+  const ascend::Communicator group(ascend::Communicator::root_info(0), 1, 0, 0);
   EXPECT_THROW(ascend::ExpertParallelBlock(config, tensors, uniform_formats(weight_format("float32")), group),
                UnsupportedError);
   EXPECT_THROW(ascend::Communicator(ascend::HcclRootInfo{}, 2, 2, 0), std::invalid_argument);

@@ -102,6 +102,24 @@ TEST_F(Layer, DenseSoftmaxModule) {
   }
 }
 
+TEST_F(Layer, MissingInputsInDeviceMemoryAreTypedErrors) {
+  BlockConfig config = small_block();
+  config.router.source = RouterSource::kExternal;
+  const Block external(kAscend, config, conformance::modes()[0], {}, 8);
+  config.router.source = RouterSource::kComputed;
+  const Block computed(kAscend, config, conformance::modes()[0], kBiased, 8);
+  const OnDevice in(2, 48, DType::kFloat32), out(2, 48, DType::kFloat32);
+  EXPECT_THROW(external.layer.forward(in.view(), out.out()), std::invalid_argument);
+  const Buffer ids = backend().allocate(2 * 4 * 4, kDevice);
+  RouteInputs given;
+  given.expert_ids = static_cast<const std::int32_t*>(ids.data());
+  EXPECT_THROW(external.layer.forward(in.view(), out.out(), given), std::invalid_argument);
+  EXPECT_THROW(computed.layer.forward(in.view(), out.out(), given), std::invalid_argument);
+  MatrixView backwards = in.view();
+  backwards.row_stride = -48;
+  EXPECT_THROW(computed.layer.forward(backwards, out.out()), std::invalid_argument);
+}
+
 TEST_F(Layer, WorkspaceIsWhatACallTakes) {
   const Block block(kAscend, small_block(), conformance::modes()[2], kBiased, 6);
   const auto packed = pack_block(kAscend, block.config, block.tensors, "bfloat16");

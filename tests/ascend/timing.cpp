@@ -44,12 +44,12 @@ BlockTensors repeated_tensors(const BlockConfig& config) {
   one.router.num_experts = 1;
   one.router.n_group = one.router.topk_group = 1;
   one.router.top_k = 1;
-  BlockTensors tensors = random_tensors(rng, one, DType::kBFloat16, {false, true});
+  BlockTensors tensors = conformance::random_tensors(rng, one, DType::kBFloat16, {false, true});
   tensors.experts.resize(static_cast<std::size_t>(config.router.num_experts), tensors.experts.front());
   BlockConfig router = config;
   router.expert.intermediate = router.expert.output = 1;
   router.shared.count = 0;
-  tensors.router = random_tensors(rng, router, DType::kBFloat16, {false, true}).router;
+  tensors.router = conformance::random_tensors(rng, router, DType::kBFloat16, {false, true}).router;
   return tensors;
 }
 

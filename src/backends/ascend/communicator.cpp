@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/ascend/communicator.h"
 
+#include <stdexcept>
 #include <string>
 
 #include "backends/ascend/device.h"
@@ -28,8 +29,9 @@ bool Communicator::available() {
          h.HcclCommDestroy != nullptr && h.HcclAllGather != nullptr && h.HcclReduceScatter != nullptr;
 }
 
-HcclRootInfo Communicator::root_info() {
+HcclRootInfo Communicator::root_info(int device) {
   if (!available()) throw DeviceError("[ascend] expert parallelism needs libhccl.so, which was not found");
+  const DeviceScope scope(device);
   HcclRootInfo info{};
   check_hccl(api().hccl.HcclGetRootInfo(&info), "HcclGetRootInfo");
   return info;

@@ -11,8 +11,8 @@ class Communicator {
  public:
   /// Whether libhccl.so is there.
   static bool available();
-  /// Made by one rank and handed to all (as bytes) by whatever started them.
-  static HcclRootInfo root_info();
+  /// Made by one rank, on its device, and handed to all (as bytes) by whatever started them.
+  static HcclRootInfo root_info(int device);
   /// Joins; returns when all `ranks` have. Each rank has a device of its own. Throws DeviceError.
   Communicator(const HcclRootInfo& root, int ranks, int rank, int device);
   ~Communicator();

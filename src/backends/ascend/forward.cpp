@@ -2,6 +2,7 @@
 #include "backends/ascend/forward.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <string>
 
 #include "backends/ascend/call.h"
@@ -173,6 +174,18 @@ void run_chunk(const Call& call, AscendWorkspace& workspace, AclStream stream) {
   memory.recordings[key] = std::move(recording);
 }
 
+// What device memory holds is not looked at, only that it is there. The texts are those of host memory.
+void check_inputs(const RouterConfig& config, const RouteInputs& inputs) {
+  const auto fail = [](const char* what) { throw std::invalid_argument("[route] " + std::string(what)); };
+  const bool external = config.source == RouterSource::kExternal;
+  if (config.source == RouterSource::kHashTable && inputs.token_ids == nullptr)
+    fail("token_ids are missing: this layer routes by token id");
+  if (external && inputs.expert_ids == nullptr) fail("expert_ids are missing: this layer is routed by the caller");
+  if (external && inputs.weights == nullptr) fail("weights are missing: this layer is routed by the caller");
+  if (!external && (inputs.expert_ids != nullptr || inputs.weights != nullptr))
+    fail("expert_ids or weights were given, but this layer routes by itself");
+}
+
 // Runs `work` on the stream between the calls before and after it.
 template <class Work>
 void on_stream(int device, AscendWorkspace& workspace, Stream* stream, const Work& work) {
@@ -196,6 +209,7 @@ void on_stream(int device, AscendWorkspace& workspace, Stream* stream, const Wor
 
 void run_call(const AscendBlock& block, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
               const MutableMatrixView& y, AscendWorkspace& workspace, Stream* stream, CallSteps steps) {
+  if (steps.routes) check_inputs(block.config().router, inputs);
   const Call call = {block, x, inputs, routing, y, steps};
   on_stream(block.device(), workspace, stream, [&](AclStream native) {
     for (std::int64_t first = 0; first < x.rows; first += kMaxTokens)
