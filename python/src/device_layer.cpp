@@ -106,10 +106,9 @@ bool forward_on_device(const MoeLayer& layer, py::handle x, const DeviceCall& ca
   refuse_gradients(x, "x");
   const MatrixView view = as_rows(layer, array);
   const std::int64_t k = layer.config().router.top_k, slots = checked_mul(view.rows, k, "tokens * top_k");
-  const RouteInputs inputs{
-      side_input<std::int64_t>(layer, call.token_ids, "token_ids", DType::kInt64, view.rows),
-      side_input<std::int32_t>(layer, call.expert_ids, "expert_ids", DType::kInt32, slots),
-      side_input<float>(layer, call.weights, "weights", DType::kFloat32, slots)};
+  const RouteInputs inputs{side_input<std::int64_t>(layer, call.token_ids, "token_ids", DType::kInt64, view.rows),
+                           side_input<std::int32_t>(layer, call.expert_ids, "expert_ids", DType::kInt32, slots),
+                           side_input<float>(layer, call.weights, "weights", DType::kFloat32, slots)};
 
   const dl::Device device = array.tensor.device;
   void* handle = nullptr;

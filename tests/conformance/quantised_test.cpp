@@ -63,6 +63,10 @@ std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool
 // Groups of columns in an order of their own need a scale for each weight: cuda refuses them, and says so.
 bool refuses(const Target& target, const QuantVariant& variant) { return variant.act_order && target.backend == "cuda"; }
 
+// Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6. cuda multiplies
+// bfloat16 activations: hidden ones are rounded too, for 5e-6 at most, around which the mean over one token scatters.
+double bound_of(const Target& target) { return target.backend == "cuda" ? 3e-5 : 1e-5; }
+
 // Every variant with some of the shapes.
 template <class Body>
 void for_each_block(const Target& target, std::initializer_list<std::size_t> shapes, Body&& body) {
@@ -111,8 +115,7 @@ TEST_P(Quantised, OutputsAgreeWithTheOracle) {
           if (std::equal(got.ids.begin() + r * 2, got.ids.begin() + r * 2 + 2, want.ids.begin() + r * 2))
             rows.push_back(r);
         ASSERT_GE(static_cast<std::int64_t>(rows.size()), tokens - 1);
-        // Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6.
-        EXPECT_LE(nmse(got.y, want.y, rows), 1e-5) << tokens << " tokens of " << dtype_name(dtype);
+        EXPECT_LE(nmse(got.y, want.y, rows), bound_of(GetParam())) << tokens << " tokens of " << dtype_name(dtype);
       }
   });
 }
@@ -141,7 +144,7 @@ TEST_P(Quantised, PlainWeightsAreQuantisedOnTheFly) {
     EXPECT_EQ(layer.format(), dtype);
     ASSERT_EQ(unpacked(layer, 0, false), unpacked(oracle, 0, false));
     const Matrix x = Matrix::random(rng, 9, config.expert.input, DType::kFloat32);
-    EXPECT_LE(nmse(run(layer, x, {}).y, run(oracle, x, {}).y, all_rows(x)), 1e-5);
+    EXPECT_LE(nmse(run(layer, x, {}).y, run(oracle, x, {}).y, all_rows(x)), bound_of(GetParam()));
   }
 }
 

@@ -104,8 +104,7 @@ MOEKIT_DEVICE void mma_16816(float (&c)[4], const unsigned (&a)[4], unsigned b0,
 /// 16 bytes from global to shared memory without a detour through registers; zeros when not `valid`.
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid) {
   const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid ? 16 : 0)
-               : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid ? 16 : 0) : "memory");
 }
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 #endif
