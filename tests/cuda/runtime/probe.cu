@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiled by nvcc only for the stand-in to look into: limits and parameters as a real compiler writes them.
-#include "../tests/cuda/runtime/probe.h"
+#include "probe.h"
 
 using namespace moekit::standin;
 

@@ -8,6 +8,7 @@ namespace moekit::standin {
 void Queue::set_schedule(Schedule schedule, std::uint64_t seed) {
   schedule_ = schedule;
   random_.seed(seed);
+  eighths_ = 1u << random_() % 5;
 }
 
 OperationPtr Queue::add(std::string what, int device, std::function<void()> run, std::vector<OperationPtr> after) {
@@ -48,8 +49,10 @@ void Queue::wait_all(int device) {
 }
 
 void Queue::breathe() {
-  // 0 to 3: on average less than what a forward call queues at a time, so that work piles up and is caught up with.
-  for (std::uint64_t n = random_() % 4; n > 0 && !pending_.empty(); --n) run_one();
+  // On average 1/8 to 2 operations for each call, by the seed: from a device that hardly starts before it is waited
+  // for, so that streams run into each other, to one that keeps up.
+  unsigned turns = eighths_ / 8 + (random_() % 8 < eighths_ % 8 ? 1 : 0);
+  for (; turns > 0 && !pending_.empty(); --turns) run_one();
 }
 
 }  // namespace moekit::standin

@@ -42,6 +42,7 @@ class Queue {
   std::vector<OperationPtr> pending_;  // in the order they came: the first is always ready
   Schedule schedule_ = Schedule::kRandom;
   std::mt19937_64 random_{1};
+  unsigned eighths_ = 8;  // of an operation that are done after each call
 };
 
 }  // namespace moekit::standin

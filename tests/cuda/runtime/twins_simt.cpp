@@ -3,15 +3,34 @@
 
 #include "cuda/runtime/twins.h"
 
+#if MOEKIT_STANDIN_HAS_KIT
+#include "cuda/kit/kit_kernels.h"
+#define X(name, Params) extern "C" const simt::KernelInfo name##_twin;
+MOEKIT_KIT_KERNELS(X)
+#undef X
+#endif
+
 namespace moekit::standin {
 namespace {
 
 simt::Dim3 dim(const unsigned (&sizes)[3]) { return {sizes[0], sizes[1], sizes[2]}; }
 
+// Kernels of the library, and of the conformance kit where it is built.
+const simt::KernelInfo* find(const std::string& kernel) {
+  if (const simt::KernelInfo* info = simt::find_kernel(kernel.c_str()); info != nullptr) return info;
+#if MOEKIT_STANDIN_HAS_KIT
+#define X(name, Params) \
+  if (kernel == #name) return &name##_twin;
+  MOEKIT_KIT_KERNELS(X)
+#undef X
+#endif
+  return nullptr;
+}
+
 }  // namespace
 
 Twin library_twin(const std::string& kernel) {
-  const simt::KernelInfo* const info = simt::find_kernel(kernel.c_str());
+  const simt::KernelInfo* const info = find(kernel);
   if (info == nullptr) return {};
   return {info->name, info->params_bytes, [info](const LaunchShape& shape, const void* parameter) {
             simt::launch(*info, dim(shape.grid), dim(shape.block), shape.shared_bytes, parameter);
