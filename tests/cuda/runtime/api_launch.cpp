@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels: images, lookup, launch.
+#include <algorithm>
 #include <cstring>
 
 #include "cuda/runtime/launch.h"
@@ -19,6 +20,14 @@ bool known_kernel(const KernelObject* kernel) {
   return false;
 }
 
+// Whether the kernel's library has code for the device; a library of names only has none for any.
+bool runs_on(const KernelObject& kernel, int capability) {
+  for (const LibraryObject* library : machine().libraries)
+    for (const auto& [name, known] : library->kernels)
+      if (known.get() == &kernel) return library->images.machine_code.empty() || library->images.runs_on(capability);
+  return false;
+}
+
 }  // namespace
 
 extern "C" {
@@ -33,8 +42,10 @@ int cuLibraryLoadData(KernelLibrary* handle, const void* image, int*, void**, un
   auto library = std::make_unique<LibraryObject>();
   if (is_fat_binary(image)) {
     library->images = read_fat_binary(image);
-    for (const auto& device : machine().devices)
-      if (!library->images.runs_on(device->capability)) return ERROR_NO_BINARY_FOR_GPU;
+    const auto& devices = machine().devices;
+    if (std::none_of(devices.begin(), devices.end(),
+                     [&](const auto& device) { return library->images.runs_on(device->capability); }))
+      return ERROR_NO_BINARY_FOR_GPU;  // for one device of several it comes when a kernel is used there
   } else if (std::strncmp(static_cast<const char*>(image), "moekit", 6) != 0) {
     return ERROR_INVALID_IMAGE;  // else: a build without nvcc, whose kernels are known by name only
   }
@@ -98,6 +109,7 @@ int cuLaunchKernel(Kernel kernel, unsigned grid_x, unsigned grid_y, unsigned gri
   StreamObject* stream = stream_of(entry, handle);
   if (stream == nullptr) return ERROR_INVALID_HANDLE;
   if (params == nullptr || params[0] == nullptr || extra != nullptr) return ERROR_INVALID_VALUE;
+  if (!runs_on(*kernel, entry.device().capability)) return ERROR_NO_BINARY_FOR_GPU;
   const LaunchShape shape{{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes};
   if (const int refused = check_launch(*kernel, entry.ordinal(), shape); refused != SUCCESS) return refused;
   return launch_twin(entry, *stream, *kernel, shape, params[0]);
