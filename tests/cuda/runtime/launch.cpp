@@ -18,8 +18,10 @@ constexpr std::uint64_t kMaxThreads = 1024;
 constexpr std::uint64_t kRegisters = 65536;  // of a block, given to warps in units of 256
 constexpr std::uint64_t kRegisterUnit = 256, kWarp = 32;
 
+// The machine code that a device takes. One that compiles PTX itself is held against the first: launch bounds are the
+// same, registers about.
 const KernelImage* image_for(const cuda::KernelObject& kernel, int capability) {
-  const KernelImage* best = nullptr;
+  const KernelImage* best = kernel.images.empty() ? nullptr : &kernel.images.begin()->second;
   for (const auto& [version, image] : kernel.images)
     if (version / 10 == capability / 10 && version <= capability) best = &image;
   return best;
