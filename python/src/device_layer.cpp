@@ -132,7 +132,11 @@ bool forward_on_device(const MoeLayer& layer, py::handle x, const DeviceCall& ca
     layer.forward(view, {y, view.dtype, view.rows, shape.back(), shape.back()}, inputs,
                   call.return_routing ? &routing : nullptr, &stream);
   }
-  result = call.return_routing ? py::make_tuple(out, out_ids, out_weights) : py::make_tuple(out);
+  if (call.return_routing) {
+    result = py::make_tuple(out, out_ids, out_weights);
+  } else {
+    result = py::make_tuple(out);
+  }
   return true;
 }
 

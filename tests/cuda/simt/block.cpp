@@ -44,7 +44,7 @@ void BlockRunner::reserve(unsigned threads) {
   if (fibers_.size() < threads) fibers_.resize(threads);
 }
 
-void BlockRunner::entry() {
+MOEKIT_SIMT_SWITCHES void BlockRunner::entry() {
   BlockRunner& self = runner();
   sanitizer_entered_fiber();
   self.kernel_->body(self.params_);
@@ -57,14 +57,14 @@ void BlockRunner::entry() {
   moekit_simt_switch(&fiber.context, self.scheduler_);
 }
 
-void BlockRunner::yield() {
+MOEKIT_SIMT_SWITCHES void BlockRunner::yield() {
   Fiber& fiber = current();
   void* const mark = sanitizer_leave_fiber(false);
   moekit_simt_switch(&fiber.context, scheduler_);
   sanitizer_back_in_fiber(mark);
 }
 
-void BlockRunner::resume(unsigned thread) {
+MOEKIT_SIMT_SWITCHES void BlockRunner::resume(unsigned thread) {
   current_ = thread;
   void* const mark = sanitizer_enter_fiber(fibers_[thread].stack, kStackBytes);
   moekit_simt_switch(&scheduler_, fibers_[thread].context);
@@ -72,14 +72,18 @@ void BlockRunner::resume(unsigned thread) {
 }
 
 // Never comes back: the block is given up, its fibers are not resumed. No destructor of the fiber will run, so nothing
-// may be left that owns memory.
+// may be left that owns memory: callers give away a string of their own, not the end of a chain of temporary ones.
 void BlockRunner::stop(Fault fault, std::string what) {
   {
     std::string text = std::string("[simt] ") + kernel_->name + ", block (" + std::to_string(block_index.x) + ", " +
                        std::to_string(block_index.y) + "), thread " + std::to_string(current_) + ": " + what;
     error_ = std::make_unique<Error>(fault, text);
-    what = std::string();
+    std::string().swap(what);  // an assignment would keep the memory
   }
+  give_up();
+}
+
+MOEKIT_SIMT_SWITCHES void BlockRunner::give_up() {
   sanitizer_leave_fiber(true);
   void* abandoned = nullptr;
   moekit_simt_switch(&abandoned, scheduler_);

@@ -76,6 +76,7 @@ class BlockRunner {
 
  private:
   static void entry();
+  [[noreturn]] void give_up();
   void run_block();
   bool turn_of_all();
   void explain_deadlock();

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <new>
 #include <shared_mutex>
+#include <utility>
 #include <vector>
 
 #include "cuda/simt/block.h"
@@ -56,8 +57,9 @@ std::string who_text(const Who& who) {
 }
 
 [[noreturn]] void race(const char* what, const Who& earlier, const Who& now, std::size_t offset) {
-  stop_block(Fault::kRace, std::string("race: ") + what + " by " + who_text(earlier) + ", byte " +
-                               std::to_string(offset) + ", unordered with " + who_text(now));
+  std::string text = std::string("race: ") + what + " by " + who_text(earlier) + ", byte " + std::to_string(offset) +
+                     ", unordered with " + who_text(now);
+  stop_block(Fault::kRace, std::move(text));  // see stop()
 }
 
 void note_read(Cell& cell, const Who& who, bool of_block) {
@@ -71,13 +73,16 @@ void note_read(Cell& cell, const Who& who, bool of_block) {
 
 // A cell that is a gap, or that nobody has written yet.
 void check_state(const Region& region, std::size_t cell, std::size_t offset, bool write, const Who& who) {
-  if (region.written[cell] == kGap)
-    stop_block(Fault::kOutOfBounds, std::string(write ? "store" : "load") +
-                                        " outside the arrays of shared memory, byte " + std::to_string(offset) +
-                                        ", by " + who_text(who));
-  if (!write)
-    stop_block(Fault::kUninitialised, "load of memory that nobody wrote, byte " + std::to_string(offset) + " of " +
-                                          std::to_string(region.end - region.begin) + " by " + who_text(who));
+  if (region.written[cell] == kGap) {
+    std::string text = std::string(write ? "store" : "load") + " outside the arrays of shared memory, byte " +
+                       std::to_string(offset) + ", by " + who_text(who);
+    stop_block(Fault::kOutOfBounds, std::move(text));  // see stop()
+  }
+  if (!write) {
+    std::string text = "load of memory that nobody wrote, byte " + std::to_string(offset) + " of " +
+                       std::to_string(region.end - region.begin) + " by " + who_text(who);
+    stop_block(Fault::kUninitialised, std::move(text));  // see stop()
+  }
 }
 
 }  // namespace
@@ -154,10 +159,11 @@ void check_access(const Region& region, const void* address, std::size_t bytes, 
   const auto* at = static_cast<const std::byte*>(address);
   const auto offset = static_cast<std::size_t>(at - region.begin);
   const char* const verb = write ? "store" : "load";
-  if (bytes > static_cast<std::size_t>(region.end - at))
-    stop_block(Fault::kOutOfBounds, std::string(verb) + " of " + std::to_string(bytes) + " bytes at byte " +
-                                        std::to_string(offset) + " of " + std::to_string(region.end - region.begin) +
-                                        " by " + who_text(who));
+  if (bytes > static_cast<std::size_t>(region.end - at)) {
+    std::string text = std::string(verb) + " of " + std::to_string(bytes) + " bytes at byte " + std::to_string(offset) +
+                       " of " + std::to_string(region.end - region.begin) + " by " + who_text(who);
+    stop_block(Fault::kOutOfBounds, std::move(text));  // see stop()
+  }
   const std::size_t first = offset / kGranule, last = (offset + bytes - 1) / kGranule;
   if (write) region.stored_to = true;
   for (std::size_t cell = first; cell <= last; ++cell)
