@@ -69,7 +69,7 @@ const Backend& choose_backend(const BlockConfig& config, const BlockFormats& for
     reasons += std::string(backend.name()) + ": " + support.reason + "\n";
   }
   if (reasons.empty()) reasons = to_string(options.device) + ": not built into this library\n";
-  throw UnsupportedError("[backend] no backend runs this layer:\n" + reasons);
+  throw UnsupportedError("[backend] no backend runs this layer on " + to_string(options.device) + ":\n" + reasons);
 }
 
 }  // namespace moekit

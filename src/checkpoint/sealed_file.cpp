@@ -52,14 +52,12 @@ std::shared_ptr<const SealedFile> SealedFile::open(const std::string& path) {
   return sealed;
 }
 
-bool SealedFile::begins_sealed(const std::string& path) noexcept try {
+bool SealedFile::begins_sealed(const std::string& path) {
   const auto file = FileStorage::open(path);
   std::string start(8 + kOpening.size(), '\0');
   if (file->size() < start.size()) return false;
   file->read_into(0, start.size(), start.data());
   return start.compare(8, kOpening.size(), kOpening) == 0;
-} catch (...) {
-  return false;
 }
 
 const std::string& SealedFile::metadata(std::string_view key) const {

@@ -49,7 +49,7 @@ class SealedFile {
   /// or its size is not what the header says. The data is not read.
   static std::shared_ptr<const SealedFile> open(const std::string& path);
   /// Whether the first bytes of a regular file are those of a sealed header. False for what cannot be read.
-  static bool begins_sealed(const std::string& path) noexcept;
+  static bool begins_sealed(const std::string& path);
 
   const std::string& path() const noexcept { return file_->path(); }
   std::uint64_t bytes() const noexcept { return file_->size(); }

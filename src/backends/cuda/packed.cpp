@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cuda/packed.h"
 
+#include "moekit/error.h"
+
 #include <utility>
 
 #include "backends/cuda/pack.h"
@@ -80,6 +82,9 @@ std::string Packed::explain() const {
 }
 
 void Packed::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
+  for (const MutableMatrixView* part : {&out.gate, &out.up, &out.down})
+    if (part->data != nullptr && part->dtype == DType::kUInt8)
+      throw UnsupportedError("[unpack] cuda gives weights back dequantised, not as codes");
   const PackedExperts& source = of_shared ? shared : routed;
   unpack_matrix(device, source.gate, expert, out.gate);
   unpack_matrix(device, source.up, expert, out.up);
