@@ -107,7 +107,7 @@ TensorRef decoded(const TensorRef& tensor) {
   const std::int64_t cols = tensor.shape.back();
   rows.shape = {cols == 0 ? 0 : tensor.elements() / cols, cols};
   const auto values = std::make_shared<ReadScratch>();
-  read_plain(quantised_matrix(ggml_tensors(rows)), *values);
+  read_plain(quantised_matrix(ggml_tensors(rows)), *values, true);  // shows what is there
   values->bytes = {};
   values->quant = {};
   return memory_tensor(tensor.name, values->floats.data(), DType::kFloat32, tensor.shape, values);
