@@ -209,7 +209,7 @@ def test_torch_tensors():
 
 
 @pytest.mark.parametrize("change, error", [
-    (dict(scales=np.ones((2, 2), np.float32)), r"scales: shape \[2, 2\], expected \[3, 1\]"),
+    (dict(scales=np.ones((2, 2), np.float32)), r"scales: shape \[2, 2\], expected \[3, 1, 1\]"),
     (dict(scales=np.ones((3, 1, 1), np.int64)), "scales: dtype int64"),
     (dict(codes=np.ones((3, 64, 96), np.int32)), "codes: dtype int32"),
     (dict(codes=np.ones(5, np.uint8)), "1 dimensions"),

@@ -124,8 +124,6 @@ void validate(const QuantTensors& t) {
   if (t.rows < 1 || t.cols < 1 || t.count < 1)
     fail(t.codes, std::to_string(t.count) + " matrices of " + std::to_string(t.rows) + " x " + std::to_string(t.cols));
   if (t.format.plain()) fail(t.codes, "format " + std::string(t.format.name) + " is not a quantised one");
-  if (t.count != 1 && (t.packing == Packing::kGptq || t.packing == Packing::kAwq))
-    fail(t.codes, "a stack of " + std::to_string(t.count) + " matrices, expected one: this packing has no stacks");
   check_codes(t);
   if (t.packing == Packing::kGgml) return;  // scales are inside the blocks
   check_scales(t);
