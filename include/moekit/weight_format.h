@@ -74,6 +74,10 @@ std::string describe(const WeightFormat& format);
 struct ExpertFormats {
   WeightFormat gate, up, down;
 };
+/// They in turn, for loops over projections.
+inline constexpr WeightFormat ExpertFormats::*kProjectionFormats[] = {&ExpertFormats::gate, &ExpertFormats::up,
+                                                                       &ExpertFormats::down};
+
 struct BlockFormats {
   ExpertFormats routed, shared;
   bool nonfinite_scales = false;  // accepts scales that are NaN or infinite, which are an error otherwise

@@ -35,8 +35,8 @@ std::string describe(const WeightFormat& format) {
 
 bool all_plain(const BlockFormats& formats, DType element) noexcept {
   for (const ExpertFormats* each : {&formats.routed, &formats.shared})
-    for (const WeightFormat* format : {&each->gate, &each->up, &each->down})
-      if (!format->plain() || format->element() != element) return false;
+    for (const auto part : kProjectionFormats)
+      if (!(each->*part).plain() || (each->*part).element() != element) return false;
   return true;
 }
 
@@ -48,8 +48,8 @@ BlockFormats uniform_formats(const WeightFormat& format) {
 std::string names(const BlockFormats& formats) {
   std::string text;
   for (const ExpertFormats* each : {&formats.routed, &formats.shared})
-    for (const WeightFormat* format : {&each->gate, &each->up, &each->down}) {
-      const std::string name(format->name);
+    for (const auto part : kProjectionFormats) {
+      const std::string name((each->*part).name);
       if ((", " + text + ", ").find(", " + name + ", ") == std::string::npos) text += (text.empty() ? "" : ", ") + name;
     }
   return text;

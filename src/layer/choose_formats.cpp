@@ -10,9 +10,8 @@
 namespace moekit {
 namespace {
 
+// In the order of kProjectionFormats.
 constexpr MatrixRef ExpertTensors::*kParts[] = {&ExpertTensors::gate, &ExpertTensors::up, &ExpertTensors::down};
-constexpr WeightFormat ExpertFormats::*kFormatParts[] = {&ExpertFormats::gate, &ExpertFormats::up,
-                                                          &ExpertFormats::down};
 
 bool plain_are_bfloat16(const std::vector<ExpertTensors>& experts) {
   for (const ExpertTensors& expert : experts)
@@ -34,7 +33,7 @@ ExpertFormats formats_of(const std::vector<ExpertTensors>& experts, const Weight
   ExpertFormats formats = {plain, plain, plain};
   for (std::size_t i = 0; i < std::size(kParts); ++i) {
     const auto part = kParts[i];
-    WeightFormat& chosen = formats.*kFormatParts[i];
+    WeightFormat& chosen = formats.*kProjectionFormats[i];
     for (const ExpertTensors& expert : experts) {
       const MatrixRef& matrix = expert.*part;
       if (!matrix) continue;
@@ -57,7 +56,8 @@ ExpertFormats formats_of(const std::vector<ExpertTensors>& experts, const Weight
 BlockFormats choose_formats(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options) {
   const bool named_plain = options.dtype != "auto" && weight_format(options.dtype).plain();
   const bool short_ones = plain_are_bfloat16(tensors.experts) && plain_are_bfloat16(tensors.shared);
-  const WeightFormat plain = named_plain ? weight_format(options.dtype) : weight_format(short_ones ? "bfloat16" : "float32");
+  const WeightFormat plain =
+      named_plain ? weight_format(options.dtype) : weight_format(short_ones ? "bfloat16" : "float32");
   BlockFormats formats;
   formats.nonfinite_scales = options.nonfinite_scales;
   formats.int8_activations = options.int8_activations;

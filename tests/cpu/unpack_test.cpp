@@ -96,7 +96,8 @@ template <std::int64_t kSlice>
 std::vector<float> sweep_panel(const Stream& stream, const AlignedBuffer& a, std::int64_t rows) {
   const auto count = static_cast<std::size_t>(rows * kPanelColumns);
   AlignedBuffer out(count * sizeof(float));
-  const QuantPanels quant = {{stream.format, stream.format}, {stream.columns.data(), stream.columns.data()}};
+  const TileFormat halves[2] = {stream.format, stream.format};
+  const QuantPanels quant = {halves, {stream.columns.data(), stream.columns.data()}};
   AlignedBuffer unpacked(static_cast<std::size_t>(stream.format.steps * kStepBytes));
   AlignedBuffer scratch(static_cast<std::size_t>(accumulator_floats(rows)) * sizeof(float));
   DownArgs args;

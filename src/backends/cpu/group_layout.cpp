@@ -6,8 +6,6 @@
 namespace moekit::cpu {
 namespace {
 
-constexpr WeightFormat ExpertFormats::*kParts[] = {&ExpertFormats::gate, &ExpertFormats::up, &ExpertFormats::down};
-
 // What a tile of a panel is: its format, and what its tensors decided.
 struct Half {
   const WeightFormat& format;
@@ -39,7 +37,7 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
   // bfloat16 unless a projection is float32.
   DType plain = DType::kBFloat16;
   for (const ExpertFormats* each : {&formats.routed, &formats.shared})
-    for (const auto part : kParts)
+    for (const auto part : kProjectionFormats)
       if (each->*part == WeightFormat{}) plain = DType::kFloat32;
   // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
   // rows.

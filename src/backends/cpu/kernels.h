@@ -23,7 +23,7 @@ struct ActivationParams {
 
 /// Panels of quantised weights: two streams each, which are unpacked into plain steps piece by piece.
 struct QuantPanels {
-  TileFormat half[2];
+  const TileFormat* half = nullptr;                      // of the two streams
   const std::uint16_t* columns[2] = {nullptr, nullptr};  // group of every k, where the format goes by column
   std::int64_t panel_bytes() const noexcept { return half[0].bytes() + half[1].bytes(); }
 };

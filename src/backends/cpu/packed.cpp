@@ -9,11 +9,6 @@
 #include "moekit/error.h"
 
 namespace moekit::cpu {
-namespace {
-
-constexpr WeightFormat ExpertFormats::*kParts[] = {&ExpertFormats::gate, &ExpertFormats::up, &ExpertFormats::down};
-
-}  // namespace
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
     : PackedBlock(config, formats), chosen(choose_kernels()) {
@@ -83,9 +78,10 @@ std::string CpuBlock::explain() const {
   std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
   text += kernels().activation == DType::kBFloat16 ? ", x rounded to bfloat16" : ", x in float32";
   text += ", panels of 32 columns\n";
-  for (const auto part : kParts) {
+  for (const auto part : kProjectionFormats) {
     const WeightFormat& format = formats().routed.*part;
-    if (format.plain() || (part != kParts[0] && format == formats().routed.*kParts[0])) continue;
+    if (format.plain() || (part != kProjectionFormats[0] && format == formats().routed.*kProjectionFormats[0]))
+      continue;
     text += "weights: " + describe(format) + ", unpacked to " + std::string(dtype_name(routed.down.weight)) +
             " a few steps at a time\n";
   }
@@ -100,7 +96,7 @@ Support supports_formats(const BlockFormats& formats) {
   for (const ExpertFormats* each : {&formats.routed, &formats.shared}) {
     if (each->gate.plain() != each->up.plain())
       return {"gate is " + describe(each->gate) + ", up is " + describe(each->up)};
-    for (const auto part : kParts) {
+    for (const auto part : kProjectionFormats) {
       const WeightFormat& format = each->*part;
       float32 = float32 || format.code == Code::kFloat32;
       bfloat16 = bfloat16 || format.code == Code::kBFloat16;

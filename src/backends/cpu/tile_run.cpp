@@ -167,7 +167,7 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept
   args.activation = group.activation;
   args.next = next;
   args.scratch = scratch_ + thread * scratch_floats_;
-  const QuantPanels quant = {{group.up.half[0], group.up.half[1]},
+  const QuantPanels quant = {group.up.half,
                              {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]}};
   if (group.up.quantised) {
     args.quant = &quant;
@@ -234,8 +234,7 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
   const ActiveExpert& active = ws_.active[i];
   const ExpertGroup& group = *active.group;
   const std::int64_t row_bytes = block_.row_segments(group.down) * kLineBytes;
-  const QuantPanels quant = {{group.down.half[0], group.down.half[1]},
-                             {active.expert->columns[2], active.expert->columns[2]}};
+  const QuantPanels quant = {group.down.half, {active.expert->columns[2], active.expert->columns[2]}};
   const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
   for (std::int64_t row = 0; row < active.rows; row += chunk) {
     DownArgs args;
