@@ -47,6 +47,18 @@ inline std::string safetensors_bytes(std::string_view json, std::string_view dat
   return bytes.append(json).append(data);
 }
 
+/// How many of the first `header` bytes' bits, each flipped by itself, make `loads` refuse the file.
+template <class Loads>
+std::size_t refused_bit_flips(const std::string& bytes, std::size_t header, Loads&& loads) {
+  std::size_t refused = 0;
+  for (std::size_t bit = 0; bit < 8 * header; ++bit) {
+    std::string mutated = bytes;
+    mutated[bit / 8] = static_cast<char>(mutated[bit / 8] ^ (1 << (bit % 8)));
+    refused += loads(mutated) ? 0 : 1;
+  }
+  return refused;
+}
+
 /// The message of the CheckpointError that `call` throws, or a text that no test expects.
 template <class Call>
 std::string checkpoint_error_of(Call&& call) {
