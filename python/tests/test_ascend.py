@@ -1,33 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """device="ascend": without CANN, and over the double that the C++ tests build. One process each: libraries are opened
 once."""
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-DOUBLES = sorted(ROOT.glob("build/*/tests/ascend/double/lib/libascendcl.so"))
+from own_process import built
+from own_process import run as run_code
 
-PRELUDE = f"""
-import numpy as np, moekit, ml_dtypes, pickle
-path = {str(ROOT / "examples" / "models" / "qwen3_moe_bytes")!r}
-"""
+DOUBLE = built("tests/ascend/double/lib/libascendcl.so")
 
 
 def run(code, library_path):
-    env = dict(os.environ, MOEKIT_ASCEND_LIBRARY_PATH=str(library_path))
-    done = subprocess.run([sys.executable, "-c", PRELUDE + code], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_code("import ml_dtypes, pickle\n" + code, MOEKIT_ASCEND_LIBRARY_PATH=library_path)
 
 
 @pytest.fixture
 def double():
-    if not DOUBLES:
+    if DOUBLE is None:
         pytest.skip("not tested: ascend from Python, the double of its libraries is not built")
-    return DOUBLES[0].parent
+    return DOUBLE
 
 
 def test_without_libraries_the_error_says_what_was_tried(tmp_path):

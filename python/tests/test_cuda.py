@@ -1,35 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """device="cuda": without a driver, and over the stand-in driver that the C++ tests build. One process each: the driver
 is opened once."""
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-DRIVERS = sorted(ROOT.glob("build/*/tests/cuda/runtime/driver/libcuda.so.1"))
+from own_process import built
+from own_process import run as run_code
 
-PRELUDE = f"""
-import sys
-import numpy as np, moekit
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-path = {str(ROOT / "examples" / "models" / "qwen3_moe_bytes")!r}
-"""
+DRIVER = built("tests/cuda/runtime/driver/libcuda.so.1")
 
 
 def run(code, library_path):
-    env = dict(os.environ, MOEKIT_CUDA_LIBRARY_PATH=str(library_path))
-    done = subprocess.run([sys.executable, "-c", PRELUDE + code], env=env, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_code(code, MOEKIT_CUDA_LIBRARY_PATH=library_path)
 
 
 @pytest.fixture
 def driver():
-    if not DRIVERS:
+    if DRIVER is None:
         pytest.skip("not tested: cuda from Python, the stand-in driver is not built")
-    return DRIVERS[0].parent
+    return DRIVER
 
 
 def test_without_a_driver_the_error_says_why(tmp_path):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +17,12 @@ import moekit
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "models"))
-import write_checkpoints  # noqa: E402
+from family_blocks import by_id, write_checkpoints, written  # noqa: E402, F401
 from safetensors.numpy import load_file, save_file  # noqa: E402
 from safetensors.torch import load_file as load_torch  # noqa: E402
 
 CASES = sorted(write_checkpoints.FAMILIES)
 VARIANTS = ("single", "sharded", "stacked", "split", "nested", "published")
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """Case name to its folder and summary; each is written once."""
-    root, done = tmp_path_factory.mktemp("families"), {}
-
-    def write(case: str):
-        if case not in done:
-            done[case] = (root / case, write_checkpoints.write_family(case, root / case))
-        return done[case]
-
-    return write
-
-
-def chosen(ids: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and weights of each row by rising id: the order of a top-k without sorting means nothing."""
-    order = np.argsort(ids, axis=1)
-    return np.take_along_axis(ids, order, 1), np.take_along_axis(weights, order, 1)
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
@@ -57,8 +36,8 @@ def test_block_computes_what_transformers_computes(written, case, backend):
             block = load_file(folder / f"block{layer_index}.safetensors")
             layer = moekit.load_layer(folder / variant, layer_index, dtype="float32", backend=backend)
             y, routing = layer(block["x"], return_routing=True, token_ids=block.get("token_ids"))
-            ids, weights = chosen(np.asarray(routing.expert_ids), np.asarray(routing.weights))
-            expected_ids, expected_weights = chosen(block["ids"], block["weights"])
+            ids, weights = by_id(routing.expert_ids, routing.weights)
+            expected_ids, expected_weights = by_id(block["ids"], block["weights"])
             np.testing.assert_array_equal(ids, expected_ids, err_msg=f"{variant}, layer {layer_index}")
             np.testing.assert_allclose(weights, expected_weights, rtol=2e-5, atol=1e-6)
             error = np.linalg.norm(y - block["y"]) / np.linalg.norm(block["y"])
@@ -74,8 +53,8 @@ def test_bfloat16_block(case, tmp_path):
     layer = moekit.load_layer(tmp_path / "single", layer_index)
     y, routing = layer(block["x"], return_routing=True)
     assert y.dtype == torch.bfloat16
-    ids, _ = chosen(np.asarray(routing.expert_ids), np.asarray(routing.weights))
-    expected_ids, _ = chosen(block["ids"].numpy(), block["weights"].numpy())
+    ids, _ = by_id(routing.expert_ids, routing.weights)
+    expected_ids, _ = by_id(block["ids"].numpy(), block["weights"].numpy())
     same = (ids == expected_ids).all(axis=1)
     assert same.mean() >= 0.9
     got, expected = y.float().numpy()[same], block["y"].float().numpy()[same]

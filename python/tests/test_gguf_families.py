@@ -3,7 +3,6 @@
 architecture that is known. The files are checkpoints of transformers, renamed as llama.cpp's converters do."""
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ import moekit
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("transformers")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "models"))
-import write_checkpoints  # noqa: E402
+from family_blocks import by_id, write_checkpoints, written  # noqa: E402, F401
 import write_gguf  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
 
@@ -57,24 +55,6 @@ CASES = [
     ("qwen3vlmoe", "qwen3_vl_moe", "qwen3_vl_moe", {"expert_weights_norm": None}),
 ]
 NAMES = [f"{architecture}-{case}-{i}" for i, (architecture, case, *_) in enumerate(CASES)]
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """Case name to its folder and summary; each is written once."""
-    root, done = tmp_path_factory.mktemp("families"), {}
-
-    def write(case: str):
-        if case not in done:
-            done[case] = (root / case, write_checkpoints.write_family(case, root / case))
-        return done[case]
-
-    return write
-
-
-def by_id(ids, weights):
-    order = np.argsort(ids, axis=1)
-    return np.take_along_axis(np.asarray(ids), order, 1), np.take_along_axis(np.asarray(weights), order, 1)
 
 
 def expect_block(layer, block, where):
