@@ -47,15 +47,6 @@ std::string printable(std::string_view text) {
 
 std::string in_quotes(std::string_view text) { return "'" + printable(text) + "'"; }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i == 8) return text + ", ...]";
-    text += (i != 0 ? ", " : "") + std::to_string(shape[i]);
-  }
-  return text + "]";
-}
-
 void checkpoint_error(std::string_view operation, std::string_view file, const std::string& what) {
   throw CheckpointError("[" + std::string(operation) + "] " + printable(file) + ": " + what);
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/shape_text.h"
 #include "moekit/error.h"
 
 namespace moekit {
@@ -15,8 +16,6 @@ namespace moekit {
 std::string printable(std::string_view text);
 /// The same in single quotes.
 std::string in_quotes(std::string_view text);
-/// "[2, 3]".
-std::string shape_text(const std::vector<std::int64_t>& shape);
 /// Throws CheckpointError "[operation] file: what". `file` is made printable, `what` is taken as it is.
 [[noreturn]] void checkpoint_error(std::string_view operation, std::string_view file, const std::string& what);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/float_convert.h"
+#include "core/shape_text.h"
 #include "moekit/error.h"
 
 namespace moekit {
@@ -20,12 +21,6 @@ class MemoryStorage final : public Storage {
   const std::byte* data_;
   std::shared_ptr<const void> owner_;
 };
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i != 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
 
 void expect_dims(const TensorRef& tensor, std::size_t dims, const char* operation) {
   if (tensor.shape.size() != dims)

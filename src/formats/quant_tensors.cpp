@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "core/shape_text.h"
 #include "formats/ggml/blocks.h"
 #include "moekit/error.h"
 #include "moekit/quantised.h"
@@ -11,12 +12,6 @@ namespace moekit {
 namespace {
 
 using Shape = std::vector<std::int64_t>;
-
-std::string text(const Shape& shape) {
-  std::string list;
-  for (const std::int64_t extent : shape) list += (list.empty() ? "" : ", ") + std::to_string(extent);
-  return "[" + list + "]";
-}
 
 [[noreturn]] void fail(const TensorRef& tensor, const std::string& what) {
   throw CheckpointError("[quantised] " + tensor.name + ": " + what);
@@ -43,7 +38,7 @@ void check_shape(const TensorRef& tensor, const QuantTensors& of, Shape shape) {
     stacked.pop_back();
     if (seen == stacked || (of.count == 1 && (seen == shape || (shape == Shape{1} && seen.empty())))) return;
   }
-  fail(tensor, "shape " + text(seen) + ", expected " + text(of.count == 1 ? expected : whole) + " for " +
+  fail(tensor, "shape " + shape_text(seen) + ", expected " + shape_text(of.count == 1 ? expected : whole) + " for " +
                    std::to_string(of.rows) + " x " + std::to_string(of.cols) + " weights in " + describe(of.format));
 }
 
@@ -131,7 +126,7 @@ void validate(const QuantTensors& t) {
   if (!t.column_groups) return;
   check_dtype(t.column_groups, {DType::kInt32, DType::kInt64});
   if (t.column_groups.shape != Shape{t.cols})
-    fail(t.column_groups, "shape " + text(t.column_groups.shape) + ", expected " + text({t.cols}));
+    fail(t.column_groups, "shape " + shape_text(t.column_groups.shape) + ", expected " + shape_text({t.cols}));
 }
 
 double stored_bytes(const MatrixRef& matrix) {

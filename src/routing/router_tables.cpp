@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "core/shape_text.h"
 #include "moekit/error.h"
 #include "routing/routing.h"
 
@@ -14,12 +15,6 @@ bool is_float(DType dtype) {
 }
 
 bool is_integer(DType dtype) { return dtype >= DType::kInt64 && dtype <= DType::kUInt8; }
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i != 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
 
 [[noreturn]] void fail(const char* role, const TensorRef& tensor, const std::string& seen,
                        const std::string& expected) {

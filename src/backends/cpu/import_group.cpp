@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/shape_text.h"
 #include "moekit/error.h"
 
 namespace moekit::cpu {
@@ -12,12 +13,6 @@ namespace {
 
 using Shape = std::vector<std::int64_t>;
 constexpr std::int64_t kFlags = 7;
-
-std::string text(const Shape& shape) {
-  std::string list;
-  for (const std::int64_t extent : shape) list += (list.empty() ? "" : ", ") + std::to_string(extent);
-  return "[" + list + "]";
-}
 
 [[noreturn]] void fail(const std::string& name, const std::string& what) {
   throw CheckpointError("[packed experts] " + name + ": " + what);
@@ -28,13 +23,13 @@ const PackedPart& part(const PackedParts& parts, const std::string& name, DType 
   for (const PackedPart& each : parts.parts) {
     if (each.name != name) continue;
     if (each.dtype != dtype || each.shape != shape)
-      fail(name, std::string(dtype_name(each.dtype)) + " " + text(each.shape) + ", expected " +
-                     std::string(dtype_name(dtype)) + " " + text(shape));
+      fail(name, std::string(dtype_name(each.dtype)) + " " + shape_text(each.shape) + ", expected " +
+                     std::string(dtype_name(dtype)) + " " + shape_text(shape));
     if (reinterpret_cast<std::uintptr_t>(each.data.get()) % kLineBytes != 0)
       fail(name, "does not begin at a multiple of 64 bytes");
     return each;
   }
-  fail(name, "missing, expected " + std::string(dtype_name(dtype)) + " " + text(shape));
+  fail(name, "missing, expected " + std::string(dtype_name(dtype)) + " " + shape_text(shape));
 }
 
 std::size_t bytes_of(const PackedPart& each) {

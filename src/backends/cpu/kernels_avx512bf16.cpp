@@ -1,23 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX512-BF16: bfloat16 dot products; float32 is inherited from AVX-512.
-#include "backends/cpu/float_state.h"
 #include "backends/cpu/gemm_avx512bf16.h"
-#include "backends/cpu/softmax.h"
-#include "backends/cpu/sweep.h"
+#include "backends/cpu/kernel_table.h"
 #include "core/cpu_features.h"
 
 namespace moekit::cpu {
 
 extern const KernelTable k_avx512bf16_kernels;
-constexpr KernelTable k_avx512bf16_kernels = {"avx512bf16",
-                                              kAvx512 | kAvx512Bf16,
-                                              {},
-                                              weight_kernels<Avx512Bf16Gemm>(),
-                                              finish,
-                                              softmax_rows,
-                                              small_dense_rows,
-                                              unpack_tiles<float>,
-                                              float_enter,
-                                              float_leave};
+constexpr KernelTable k_avx512bf16_kernels =
+    kernel_table("avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>());
 
 }  // namespace moekit::cpu

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of an ISA from its multiplication kernels: all else is the same code, compiled for the ISA.
+#pragma once
+
+#include "backends/cpu/float_state.h"
+#include "backends/cpu/softmax.h"
+#include "backends/cpu/sweep.h"
+
+namespace moekit::cpu {
+namespace {
+
+/// Without `f32`, float32 is inherited from the next table.
+constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, const WeightKernels& f32,
+                                   const WeightKernels& bf16, void (*enter)() noexcept = float_enter,
+                                   void (*leave)() noexcept = float_leave) {
+  return {name, needs, f32, bf16, finish, softmax_rows, small_dense_rows, unpack_tiles<float>, enter, leave};
+}
+
+}  // namespace
+}  // namespace moekit::cpu
