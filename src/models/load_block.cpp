@@ -102,6 +102,27 @@ MatrixRef take_shared_gate(const Family& family, std::int64_t hidden, Accounting
   return matrix_of(gate);
 }
 
+/// The block of a layer whose configuration has been read.
+LoadedBlock take_block(const Model& model, const BlockConfig& config, const Checkpoint& checkpoint,
+                       std::int64_t layer) {
+  const Family& family = model.family;
+  LoadedBlock loaded;
+  loaded.config = config;
+  Accounting tensors(checkpoint, family, layer);
+  loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
+  // Blocks of a GGUF file say what they are; files beside it are of other checkpoints.
+  const Quantisation quantisation = model.gguf ? Quantisation() : read_quantisation(model.config);
+  loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
+  loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
+  if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
+    loaded.tensors.shared_gate = take_shared_gate(family, loaded.config.expert.input, tensors);
+  tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
+  validate(loaded.config, loaded.tensors);
+  loaded.tensors.notes = quantisation.notes;
+  for (const std::string& what : tensors.unused()) loaded.tensors.notes.push_back("not used: " + what);
+  return loaded;
+}
+
 }  // namespace
 
 ModelInfo inspect_model(const std::string& path) {
@@ -123,28 +144,14 @@ BlockConfig block_config(const std::string& path, std::int64_t layer) {
 LoadedBlock load_block(const std::string& path, std::int64_t layer) {
   if (is_converted(path)) return load_converted(path, layer);
   Model model = read_model(path);
-  read_layer(model, layer);  // what config.json does not allow is told before files are opened
-  return load_block(Checkpoint::open(path), layer);
+  const BlockConfig config = read_layer(model, layer);  // what it does not allow is told before files are opened
+  return take_block(model, config, Checkpoint::open(path), layer);
 }
 
 LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer) {
   Model model = read_model(checkpoint.path());
-  const Family& family = model.family;
-  LoadedBlock loaded;
-  loaded.config = read_layer(model, layer);
-  Accounting tensors(checkpoint, family, layer);
-  loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
-  // Blocks of a GGUF file say what they are; files beside it are of other checkpoints.
-  const Quantisation quantisation = model.gguf ? Quantisation() : read_quantisation(model.config);
-  loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
-  loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
-  if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
-    loaded.tensors.shared_gate = take_shared_gate(family, loaded.config.expert.input, tensors);
-  tensors.finish(loaded.config.router.num_experts, loaded.config.router.columns());
-  validate(loaded.config, loaded.tensors);
-  loaded.tensors.notes = quantisation.notes;
-  for (const std::string& what : tensors.unused()) loaded.tensors.notes.push_back("not used: " + what);
-  return loaded;
+  const BlockConfig config = read_layer(model, layer);
+  return take_block(model, config, checkpoint, layer);
 }
 
 }  // namespace moekit
