@@ -61,8 +61,9 @@ class MoeLayer:
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.
 
-        x: [..., H] float32 or bfloat16: a NumPy or ml_dtypes array, a torch CPU tensor, or any DLPack object on the
-            CPU. Not copied when its last dimension is contiguous and the others collapse into one row stride.
+        x: [..., H] float32 or bfloat16 (float16 where the backend has it): a NumPy or ml_dtypes array, a torch CPU
+            tensor, or any DLPack object on the CPU. Not copied when its last dimension is contiguous and the others
+            collapse into one row stride.
         token_ids: T integers, for layers that route by a hash table of token ids.
         expert_ids, weights: integers and floats [T, k], for layers whose routing comes from outside; -1 skips.
 
@@ -144,9 +145,9 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
         the decoder layer.
-    dtype: "auto" keeps every projection as the checkpoint has it: bfloat16 and float32 (float16 as float32), and
-        quantised weights packed at their published width. Or the name of a weight format, and weights that are not in
-        it are converted, experts one at a time: "float32" and "bfloat16" (dequantised), or quantised to
+    dtype: "auto" keeps every projection as the checkpoint has it: bfloat16 and float32 (float16 as float32 on the CPU),
+        and quantised weights packed at their published width. Or the name of a weight format, and weights that are not
+        in it are converted, experts one at a time: "float32", "bfloat16" and "float16" (dequantised), or quantised to
         "int8" (a scale a row: max |w| / 127), "int4" (groups of 32, bfloat16 scales: the weight of largest magnitude
         / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
     device: "cpu", or "cuda[:N]", "ascend[:N]": arrays stay in host memory and each call copies them.

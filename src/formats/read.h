@@ -23,8 +23,8 @@ MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfin
 
 /// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
 /// Throws CheckpointError naming the tensor for a scale that is NaN or infinite, or 0 and a divisor (unless
-/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of range;
-/// UnsupportedError for a format that has no quantiser.
+/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of
+/// range; UnsupportedError for a format that has no quantiser.
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
 
@@ -35,7 +35,7 @@ TensorRef decoded(const TensorRef& tensor);
 /// CheckpointError for an index out of range.
 bool has_column_groups(const MatrixRef& matrix);
 
-/// The format in which "auto" keeps the matrix: its own; float32 for float16 and float64.
+/// The matrix's own format; float32 for float64.
 WeightFormat format_of(const MatrixRef& matrix);
 
 }  // namespace moekit

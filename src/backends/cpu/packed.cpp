@@ -100,6 +100,7 @@ Support supports_formats(const BlockFormats& formats) {
       const WeightFormat& format = each->*part;
       float32 = float32 || format.code == Code::kFloat32;
       bfloat16 = bfloat16 || format.code == Code::kBFloat16;
+      if (format.code == Code::kFloat16) return {"no kernels for float16 experts"};
       if (!format.plain() && format.group != 0 && format.group != 16 && format.group % kQuantStep != 0)
         return {"groups of " + std::to_string(format.group) + " weights, expected 16 or a multiple of 32"};
     }

@@ -3,6 +3,7 @@
 
 #include "backends/reference/reference.h"
 #include "core/float_convert.h"
+#include "routing/rules.h"
 
 namespace moekit::reference {
 namespace {
@@ -35,7 +36,7 @@ Rows load_all(const MatrixView& x) {
 void weigh_input(DType dtype, float weight, Eigen::Ref<Eigen::RowVectorXd> row) {
   for (double& value : row) {
     const float product = weight * static_cast<float>(value);
-    value = static_cast<double>(dtype == DType::kBFloat16 ? round_to_bf16(product) : product);
+    value = static_cast<double>(rounded(product, dtype));
   }
 }
 
@@ -58,8 +59,7 @@ void add_routed(const Packed& block, const Rows& x, DType dtype, const RoutingVi
       if (at_input) weigh_input(dtype, order.weight[row], input.row(i));
     }
     const Rows output =
-        e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input)
-                    : input;
+        e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input) : input;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto row = static_cast<std::size_t>(first + i);
       const double weight = at_input ? 1.0 : static_cast<double>(order.weight[row]);

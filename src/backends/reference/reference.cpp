@@ -18,6 +18,7 @@ class ReferenceBackend final : public Backend {
   std::string_view name() const noexcept override { return "reference"; }
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
+  bool takes_float16() const noexcept override { return true; }
   Support supports(const BlockConfig&, const BlockFormats& formats) const override {
     return {formats.int8_activations ? "activations stay as they are here" : ""};
   }
@@ -32,8 +33,8 @@ class ReferenceBackend final : public Backend {
   }
   std::unique_ptr<Stream> new_stream(const Device&) const override { return std::make_unique<Stream>(); }
 
-  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
-                                    const BlockFormats& formats, const Device&) const override {
+  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats,
+                                    const Device&) const override {
     return std::make_unique<Packed>(config, tensors, formats);
   }
 
