@@ -80,7 +80,9 @@ const Scheme& scheme_of(const std::string& name) {
   throw std::invalid_argument("[load benchmark] no scheme " + name);
 }
 
-std::int64_t bytes_of(const Part& part) { return part.rows * std::max<std::int64_t>(part.cols, 1) * part.element_bytes; }
+std::int64_t bytes_of(const Part& part) {
+  return part.rows * std::max<std::int64_t>(part.cols, 1) * part.element_bytes;
+}
 
 void write_part(const Part& part, std::ofstream& file) {
   std::vector<char> data(static_cast<std::size_t>(bytes_of(part)));
@@ -105,7 +107,8 @@ std::string config_json(const Scheme& scheme) {
   const auto number = [](const char* key, std::int64_t value) {
     return ", \"" + std::string(key) + "\": " + std::to_string(value);
   };
-  std::string json = R"({"model_type": "qwen3_moe", "hidden_act": "silu", "norm_topk_prob": true, "mlp_only_layers": [])";
+  std::string json =
+      R"({"model_type": "qwen3_moe", "hidden_act": "silu", "norm_topk_prob": true, "mlp_only_layers": [])";
   json += number("hidden_size", kHidden) + number("moe_intermediate_size", kIntermediate) +
           number("num_experts", kFileExperts) + number("num_experts_per_tok", kTopK) + number("num_hidden_layers", 1) +
           number("decoder_sparse_step", 1);

@@ -94,15 +94,28 @@ struct Writer {
   std::byte* step(std::byte* stream, std::int64_t s) const { return stream + format.step_at(s); }
 
   // Rows of `step_bytes` bytes a step, transposed in words of four bytes.
-  void words(const std::uint8_t* rows, std::int64_t step_bytes, std::byte* stream) const {
-    const auto* bytes = reinterpret_cast<const std::byte*>(rows);
-    const std::int64_t row_bytes = format.steps * step_bytes;
+  void words(const std::byte* rows, std::int64_t row_stride, std::int64_t step_bytes, std::byte* stream) const {
     for (std::int64_t s = 0; s < format.steps; ++s) {
       std::byte* out = step(stream, s);
       for (std::int64_t c = 0; c < kTileColumns; c += 4)
         for (std::int64_t at = 0; at < step_bytes; at += 16)
-          transpose4(bytes + c * row_bytes + s * step_bytes + at, row_bytes, out + at / 4 * kLineBytes + c * 4,
+          transpose4(rows + c * row_stride + s * step_bytes + at, row_stride, out + at / 4 * kLineBytes + c * 4,
                      kLineBytes);
+    }
+  }
+
+  // Words of 16 rows beside each other, as a vector of the stream has them.
+  void lines(const CodeWords& from, std::int64_t step_bytes, std::byte* stream) const {
+    const std::uint64_t flip = from.flip * 0x0101010101010101u;
+    const std::byte* line = from.data + first * 4;
+    for (std::int64_t s = 0; s < format.steps; ++s) {
+      std::byte* out = step(stream, s);
+      for (std::int64_t at = 0; at < step_bytes; at += 4, line += from.word_stride, out += kLineBytes) {
+        std::uint64_t values[kLineBytes / 8];
+        std::memcpy(values, line, sizeof values);
+        for (std::uint64_t& value : values) value ^= flip;
+        std::memcpy(out, values, sizeof values);
+      }
     }
   }
 
@@ -125,17 +138,18 @@ struct Writer {
   }
 };
 
-// Bytes, or the low four bits of pairs of codes: two codes at a time as one 16 bit number.
-void plane_row(const std::uint8_t* codes, std::int64_t cols, int bits, std::uint8_t* row) {
+// Bytes, or the low four bits of pairs of codes: two codes at a time as one 16 bit number. Returns the bytes.
+std::int64_t plane_row(const std::uint8_t* codes, std::int64_t cols, int bits, std::uint8_t* row) {
   if (bits == 8) {
     std::memcpy(row, codes, static_cast<std::size_t>(cols));
-    return;
+    return cols;
   }
   for (std::int64_t i = 0; i < cols / 2; ++i) {
     const auto pair = static_cast<std::uint16_t>(codes[2 * i] | codes[2 * i + 1] << 8);
     row[i] = static_cast<std::uint8_t>((pair & 15) | (pair >> 4 & 0xf0));
   }
   if (cols % 2 != 0) row[cols / 2] = codes[cols - 1] & 15;
+  return (cols + 1) / 2;
 }
 
 }  // namespace
@@ -150,15 +164,20 @@ void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& 
   const int bits = code_bits(format.weight.code);
   const std::int64_t step_bytes = bits == 8 ? kQuantStep : kQuantStep / 2, row_bytes = format.steps * step_bytes;
   const bool whole = matrix.cols == format.steps * kQuantStep && first + kTileColumns <= matrix.rows;
-  if (bits == 8 && whole) return writer.words(matrix.codes.data() + first * matrix.cols, step_bytes, stream);
+  const CodeWords& words = matrix.words;
+  if (whole && words && words.row_stride == 4) return writer.lines(words, step_bytes, stream);
+  if (whole && words && words.word_stride == 4 && words.flip == 0)
+    return writer.words(words.data + first * words.row_stride, words.row_stride, step_bytes, stream);
   plane.resize(static_cast<std::size_t>(kTileColumns * row_bytes));
   for (std::int64_t c = 0; c < kTileColumns; ++c) {
-    const std::int64_t used = first + c >= matrix.rows ? 0 : bits == 8 ? matrix.cols : (matrix.cols + 1) / 2;
     std::uint8_t* row = plane.data() + c * row_bytes;
-    if (used != 0) plane_row(matrix.codes.data() + (first + c) * matrix.cols, matrix.cols, bits, row);
+    std::int64_t used = 0;
+    if (first + c < matrix.rows)
+      used = words ? copy_words(matrix, first + c, row)
+                   : plane_row(matrix.codes.data() + (first + c) * matrix.cols, matrix.cols, bits, row);
     std::memset(row + used, 0, static_cast<std::size_t>(row_bytes - used));
   }
-  writer.words(plane.data(), step_bytes, stream);
+  writer.words(reinterpret_cast<const std::byte*>(plane.data()), row_bytes, step_bytes, stream);
   if (bits == 5 || bits == 6) writer.high_bits(bits, stream);
 }
 

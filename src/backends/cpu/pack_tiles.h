@@ -9,7 +9,8 @@
 
 namespace moekit::cpu {
 
-/// Rows [first, first + 16) of a quantised matrix (absent ones have scale zero) to one stream. `stream` is zero before;
+/// Rows [first, first + 16) of a quantised matrix (absent ones have scale zero), its codes in words or one a byte, to one
+/// stream. `stream` is zero before;
 /// `plane` is scratch.
 void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& format,
                  std::vector<std::uint8_t>& plane, std::byte* stream);
