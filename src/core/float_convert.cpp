@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace moekit {
 namespace {
@@ -18,17 +17,19 @@ float fp16(std::uint16_t value) noexcept {
   return sign != 0 ? -magnitude : magnitude;
 }
 
+// Both sides of its choices are computed, so that loops are of vectors. The same for e8m0.
 float fp8_e4m3(std::uint8_t value) noexcept {
-  if ((value & 0x7fu) == 0x7fu) return std::numeric_limits<float>::quiet_NaN();
   // Normal: the bits of a float32 with another bias, 127 - 7. Below: mantissa 2^-9.
-  const std::uint32_t code = value & 0x7fu;
-  const float magnitude = code >= 8 ? float_from_bits((code << 20) + (120u << 23)) : static_cast<float>(code) * 0x1p-9f;
-  return (value & 0x80u) != 0 ? -magnitude : magnitude;
+  const std::int32_t code = value & 0x7f, normal = (code << 20) + (120 << 23);
+  const std::uint32_t small = bits_from_float(static_cast<float>(code) * 0x1p-9f),
+                      sign = std::uint32_t{value} >> 7 << 31;
+  const std::uint32_t bits = (code < 8 ? small : static_cast<std::uint32_t>(normal)) | sign;
+  return float_from_bits(code == 0x7f ? 0x7fc00000u : bits);
 }
 
 float fp8_e8m0(std::uint8_t value) noexcept {
-  if (value == 255) return std::numeric_limits<float>::quiet_NaN();
-  return float_from_bits(value != 0 ? std::uint32_t{value} << 23 : 0x00400000u);  // 2^-127 is subnormal
+  const std::uint32_t bits = value != 0 ? std::uint32_t{value} << 23 : 0x00400000u;  // 2^-127 is subnormal
+  return float_from_bits(value == 255 ? 0x7fc00000u : bits);
 }
 
 }  // namespace
@@ -81,6 +82,10 @@ T load(const void* data, std::int64_t index) noexcept {
 template <class T, class Convert>
 void load_all(const void* data, std::int64_t first, std::int64_t stride, std::int64_t count, float* out,
               Convert convert) noexcept {
+  if (stride == 1) {  // a loop of vectors
+    for (std::int64_t i = 0; i < count; ++i) out[i] = convert(load<T>(data, first + i));
+    return;
+  }
   for (std::int64_t i = 0; i < count; ++i) out[i] = convert(load<T>(data, first + i * stride));
 }
 

@@ -24,8 +24,8 @@ MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfin
 
 /// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
 /// Throws CheckpointError naming the tensor for a scale that is NaN or infinite, or 0 and a divisor (unless
-/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of range;
-/// UnsupportedError for a format that has no quantiser.
+/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of
+/// range; UnsupportedError for a format that has no quantiser.
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
 /// The same, with codes left in words where they are in words in the file. The words live until scratch is next used.

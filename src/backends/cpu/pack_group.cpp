@@ -100,7 +100,7 @@ struct Packer {
       const std::int64_t end = last ? tiles : (first + slice.rows) / kTileColumns;
       for (std::int64_t tile = first / kTileColumns; tile < end; ++tile) {
         const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
-        pack_stream(rows, tile * kTileColumns - first, format, scratch.plane,
+        pack_stream(rows, tile * kTileColumns - first, format, scratch.stream,
                     panels + panel * p.panel_bytes + side * p.half[0].bytes());
       }
     });

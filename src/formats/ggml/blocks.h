@@ -12,8 +12,8 @@
 
 namespace moekit {
 
-/// Where a row's parts go: cols codes, one a byte, those of 4 bits two a byte with the even k in the low half; cols / group scales, and as many minima; cols / 256 super scales and minima.
-/// Parts that the blocks lack are null.
+/// Where a row's parts go: cols codes, one a byte, those of 4 bits two a byte with the even k in the low half; cols /
+/// group scales, and as many minima; cols / 256 super scales and minima. Parts that the blocks lack are null.
 struct GgmlRow {
   std::uint8_t* codes = nullptr;
   float* scales = nullptr;

@@ -17,7 +17,6 @@ float half_at(const std::byte* at) noexcept {
   return fp16_to_float(bits);
 }
 
-
 }  // namespace
 
 void decode_q4_0(const std::byte* data, std::int64_t blocks, const GgmlRow& out) noexcept {

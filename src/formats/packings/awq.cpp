@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/transpose.h"
 #include "formats/packings/packing.h"
 
 namespace moekit {
@@ -11,8 +12,6 @@ namespace {
 
 // Nibble i of a word holds column 0 2 4 6 1 3 5 7 of its eight; the inverse of that order.
 constexpr std::int64_t kNibbleOf[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-
-using Words4 = std::uint32_t __attribute__((vector_size(16)));
 
 // Exchanges the bits of `low` above `shift` with those of `high` below, within the mask.
 void exchange(Words4& low, Words4& high, int shift, std::uint32_t mask) noexcept {
@@ -37,9 +36,11 @@ void turn_words(const std::byte* in, std::int64_t stride, std::int64_t columns, 
       for (std::int64_t i = 0; i < std::min<std::int64_t>(8, cols - k); ++i)
         std::memcpy(&words[i], in + ((k + i) * stride + column) * 4, count * 4);
       transpose_nibbles(words);
-      std::uint32_t turned[4][8];
-      for (int n = 0; n < 8; ++n)
-        for (int c = 0; c < 4; ++c) turned[c][n] = words[kNibbleOf[n]][c];
+      Words4 in_order[8];
+      for (int n = 0; n < 8; ++n) in_order[n] = words[kNibbleOf[n]];
+      std::byte turned[4][8 * 4];
+      for (const int n : {0, 4})
+        transpose4(reinterpret_cast<const std::byte*>(in_order + n), 16, turned[0] + n * 4, 32);
       std::memcpy(out + (k / 8 * columns + column) * 8 * 4, turned, count * sizeof turned[0]);
     }
 }

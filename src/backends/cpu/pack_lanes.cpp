@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/pack_lanes.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/float_convert.h"
+#include "core/transpose.h"
+
+namespace moekit::cpu {
+namespace {
+
+// Conversions of numbers that the dtype has. Both sides of a choice are computed, so that loops are of vectors.
+
+std::int32_t magnitude_of(float value) noexcept {
+  return static_cast<std::int32_t>(bits_from_float(value) & 0x7fffffffu);
+}
+
+// How many units a small number is; large ones and NaN have no use for it and shall not overflow.
+std::int32_t units(std::int32_t magnitude, float per_unit) noexcept {
+  const float value = float_from_bits(static_cast<std::uint32_t>(magnitude));
+  return static_cast<std::int32_t>((value < 1.0f ? value : 1.0f) * per_unit);
+}
+
+// 5 exponent bits with bias 15, below 2^-14 the multiple of 2^-24.
+std::uint16_t exact_fp16(float value) noexcept {
+  const std::int32_t magnitude = magnitude_of(value), normal = (magnitude >> 13) - (112 << 10);
+  const std::int32_t special = 0x7c00 | (magnitude > 0x7f800000 ? 0x200 : 0), small = units(magnitude, 0x1p24f);
+  const std::int32_t code = magnitude < 0x38800000 ? small : magnitude >= 0x7f800000 ? special : normal;
+  return static_cast<std::uint16_t>(static_cast<std::uint32_t>(code) | (bits_from_float(value) >> 16 & 0x8000u));
+}
+
+// 4 exponent bits with bias 7, below 2^-6 the multiple of 2^-9; any NaN.
+std::uint8_t exact_e4m3(float value) noexcept {
+  const std::int32_t magnitude = magnitude_of(value), normal = (magnitude >> 20) - (120 << 3);
+  const std::int32_t small = units(magnitude, 0x1p9f);
+  const std::int32_t code = magnitude < 0x3c800000 ? small : magnitude > 0x7f800000 ? 0x7f : normal;
+  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(code) | (bits_from_float(value) >> 24 & 0x80u));
+}
+
+std::uint16_t exact_bf16(float value) noexcept { return static_cast<std::uint16_t>(bits_from_float(value) >> 16); }
+std::uint8_t exact_e8m0(float value) noexcept { return static_cast<std::uint8_t>(bits_from_float(value) >> 23); }
+std::uint8_t exact_integer(float value) noexcept { return static_cast<std::uint8_t>(static_cast<std::int32_t>(value)); }
+
+template <class T, class Convert>
+void convert_all(const std::vector<float>& values, std::vector<std::byte>& out, Convert convert) {
+  out.resize(values.size() * sizeof(T));
+  auto* to = reinterpret_cast<T*>(out.data());
+  const auto count = static_cast<std::int64_t>(values.size());
+  for (std::int64_t i = 0; i < count; ++i) to[i] = convert(values[static_cast<std::size_t>(i)]);
+}
+
+}  // namespace
+
+void pack_lanes(const std::vector<float>& values, std::int64_t rows, std::int64_t width, std::int64_t first,
+                DType dtype, std::vector<float>& turned, std::vector<std::byte>& out) {
+  turned.resize(static_cast<std::size_t>(width * kTileColumns));
+  const std::int64_t present = std::clamp<std::int64_t>(rows - first, 0, kTileColumns);
+  const std::int64_t by_four = present == kTileColumns ? width / 4 * 4 : 0;
+  const float* from = values.data() + first * width;
+  for (std::int64_t at = 0; at < by_four; at += 4)
+    for (std::int64_t c = 0; c < kTileColumns; c += 4)
+      transpose4(reinterpret_cast<const std::byte*>(from + c * width + at), width * 4,
+                 reinterpret_cast<std::byte*>(turned.data() + at * kTileColumns + c), kTileColumns * 4);
+  for (std::int64_t at = by_four; at < width; ++at)
+    for (std::int64_t c = 0; c < kTileColumns; ++c)
+      turned[static_cast<std::size_t>(at * kTileColumns + c)] = c < present ? from[c * width + at] : 0.0f;
+  switch (dtype) {
+    case DType::kBFloat16: return convert_all<std::uint16_t>(turned, out, exact_bf16);
+    case DType::kFloat16: return convert_all<std::uint16_t>(turned, out, exact_fp16);
+    case DType::kFloat8E8M0: return convert_all<std::uint8_t>(turned, out, exact_e8m0);
+    case DType::kFloat8E4M3: return convert_all<std::uint8_t>(turned, out, exact_e4m3);
+    case DType::kUInt8:
+    case DType::kInt8: return convert_all<std::uint8_t>(turned, out, exact_integer);
+    default: return convert_all<float>(turned, out, [](float value) { return value; });
+  }
+}
+
+}  // namespace moekit::cpu
