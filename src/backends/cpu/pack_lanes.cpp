@@ -12,30 +12,48 @@ namespace {
 
 // Conversions of numbers that the dtype has. Both sides of a choice are computed, so that loops are of vectors.
 
-std::int32_t magnitude_of(float value) noexcept {
-  return static_cast<std::int32_t>(bits_from_float(value) & 0x7fffffffu);
+std::int32_t choose(bool first, std::int32_t a, std::int32_t b) noexcept {
+  const std::int32_t mask = -static_cast<std::int32_t>(first);
+  return (a & mask) | (b & ~mask);
 }
 
-// How many units a small number is; large ones and NaN have no use for it and shall not overflow.
-std::int32_t units(std::int32_t magnitude, float per_unit) noexcept {
-  const float value = float_from_bits(static_cast<std::uint32_t>(magnitude));
-  return static_cast<std::int32_t>((value < 1.0f ? value : 1.0f) * per_unit);
+// Magnitude bits of a float to a code of its magnitude: exponents with another bias from `smallest` on, below it
+// the number of units.
+struct Magnitudes {
+  int mantissa;           // bits
+  std::int32_t smallest;  // bits of the smallest normal number
+  float per_unit;         // of the numbers below
+  std::int32_t infinity, nan;
+};
+
+template <class Rules>
+std::int32_t exact_code(float value) noexcept {
+  constexpr Magnitudes kRules = Rules::kRules;
+  constexpr std::int32_t kOne = 0x3f800000, kInfinity = 0x7f800000;
+  const std::uint32_t bits = bits_from_float(value);
+  const auto magnitude = static_cast<std::int32_t>(bits & 0x7fffffffu);
+  // Large numbers and NaN have no use for the number of units and shall not overflow.
+  const float few = float_from_bits(static_cast<std::uint32_t>(choose(magnitude < kOne, magnitude, kOne)));
+  const auto small = static_cast<std::int32_t>(few * kRules.per_unit);
+  const std::int32_t normal = ((magnitude - kRules.smallest) >> (23 - kRules.mantissa)) + (1 << kRules.mantissa);
+  const std::int32_t special = choose(magnitude > kInfinity, kRules.nan, kRules.infinity);
+  return choose(magnitude < kRules.smallest, small, choose(magnitude >= kInfinity, special, normal));
 }
 
-// 5 exponent bits with bias 15, below 2^-14 the multiple of 2^-24.
+struct Fp16 {
+  static constexpr Magnitudes kRules = {10, 0x38800000, 0x1p24f, 0x7c00, 0x7e00};
+};
+struct E4m3 {
+  static constexpr Magnitudes kRules = {3, 0x3c800000, 0x1p9f, 0x7f, 0x7f};
+};
+
 std::uint16_t exact_fp16(float value) noexcept {
-  const std::int32_t magnitude = magnitude_of(value), normal = (magnitude >> 13) - (112 << 10);
-  const std::int32_t special = 0x7c00 | (magnitude > 0x7f800000 ? 0x200 : 0), small = units(magnitude, 0x1p24f);
-  const std::int32_t code = magnitude < 0x38800000 ? small : magnitude >= 0x7f800000 ? special : normal;
-  return static_cast<std::uint16_t>(static_cast<std::uint32_t>(code) | (bits_from_float(value) >> 16 & 0x8000u));
+  return static_cast<std::uint16_t>(static_cast<std::uint32_t>(exact_code<Fp16>(value)) |
+                                    (bits_from_float(value) >> 16 & 0x8000u));
 }
-
-// 4 exponent bits with bias 7, below 2^-6 the multiple of 2^-9; any NaN.
 std::uint8_t exact_e4m3(float value) noexcept {
-  const std::int32_t magnitude = magnitude_of(value), normal = (magnitude >> 20) - (120 << 3);
-  const std::int32_t small = units(magnitude, 0x1p9f);
-  const std::int32_t code = magnitude < 0x3c800000 ? small : magnitude > 0x7f800000 ? 0x7f : normal;
-  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(code) | (bits_from_float(value) >> 24 & 0x80u));
+  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(exact_code<E4m3>(value)) |
+                                   (bits_from_float(value) >> 24 & 0x80u));
 }
 
 std::uint16_t exact_bf16(float value) noexcept { return static_cast<std::uint16_t>(bits_from_float(value) >> 16); }

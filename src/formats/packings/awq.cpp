@@ -27,22 +27,29 @@ void transpose_nibbles(Words4 (&words)[8]) noexcept {
   for (const int i : {0, 1, 2, 3}) exchange(words[i], words[i + 4], 16, 0x0000ffffu);
 }
 
+// Four words of eight k each (fewer at the ends: others are 0), `stride` words a k, to four times eight n.
+inline __attribute__((always_inline)) void turn_block(const std::byte* in, std::int64_t stride, std::int64_t k_count,
+                                                      std::size_t bytes, std::byte* out) {
+  Words4 words[8] = {}, in_order[8];
+  for (std::int64_t i = 0; i < k_count; ++i) std::memcpy(&words[i], in + i * stride * 4, bytes);
+  transpose_nibbles(words);
+  for (int n = 0; n < 8; ++n) in_order[n] = words[kNibbleOf[n]];
+  for (const int n : {0, 4}) transpose4(reinterpret_cast<const std::byte*>(in_order + n), 16, out + n * 4, 8 * 4);
+}
+
 // Words [cols, columns] with `stride` words a k, eight n each, to words [ceil(cols / 8), 8 * columns], eight k each.
 void turn_words(const std::byte* in, std::int64_t stride, std::int64_t columns, std::int64_t cols, std::byte* out) {
-  for (std::int64_t k = 0; k < cols; k += 8)
-    for (std::int64_t column = 0; column < columns; column += 4) {
-      const auto count = static_cast<std::size_t>(std::min<std::int64_t>(4, columns - column));
-      Words4 words[8] = {};
-      for (std::int64_t i = 0; i < std::min<std::int64_t>(8, cols - k); ++i)
-        std::memcpy(&words[i], in + ((k + i) * stride + column) * 4, count * 4);
-      transpose_nibbles(words);
-      Words4 in_order[8];
-      for (int n = 0; n < 8; ++n) in_order[n] = words[kNibbleOf[n]];
-      std::byte turned[4][8 * 4];
-      for (const int n : {0, 4})
-        transpose4(reinterpret_cast<const std::byte*>(in_order + n), 16, turned[0] + n * 4, 32);
-      std::memcpy(out + (k / 8 * columns + column) * 8 * 4, turned, count * sizeof turned[0]);
+  for (std::int64_t k = 0; k < cols; k += 8, in += 8 * stride * 4, out += columns * 8 * 4) {
+    const std::int64_t count = std::min<std::int64_t>(8, cols - k), by_four = count == 8 ? columns / 4 * 4 : 0;
+    for (std::int64_t column = 0; column < by_four; column += 4)  // sizes are constants: no calls in the loop
+      turn_block(in + column * 4, stride, 8, 16, out + column * 8 * 4);
+    for (std::int64_t column = by_four; column < columns; column += 4) {
+      const auto some = static_cast<std::size_t>(std::min<std::int64_t>(4, columns - column));
+      std::byte turned[4 * 8 * 4];
+      turn_block(in + column * 4, stride, count, some * 4, turned);
+      std::memcpy(out + column * 8 * 4, turned, some * 8 * 4);
     }
+  }
 }
 
 }  // namespace
