@@ -47,13 +47,35 @@ struct E4m3 {
   static constexpr Magnitudes kRules = {3, 0x3c800000, 0x1p9f, 0x7f, 0x7f};
 };
 
-std::uint16_t exact_fp16(float value) noexcept {
-  return static_cast<std::uint16_t>(static_cast<std::uint32_t>(exact_code<Fp16>(value)) |
-                                    (bits_from_float(value) >> 16 & 0x8000u));
+// Zero and normal numbers, which are nearly all: without what the others need. `others` counts those.
+template <class Rules>
+std::int32_t usual_code(float value, std::int32_t& others) noexcept {
+  constexpr Magnitudes kRules = Rules::kRules;
+  const auto magnitude = static_cast<std::int32_t>(bits_from_float(value) & 0x7fffffffu);
+  const std::int32_t above = magnitude - kRules.smallest;  // below 0 for small numbers, and for 0
+  const auto zero = static_cast<std::int32_t>(magnitude == 0);
+  others += (static_cast<std::int32_t>(above < 0) ^ zero) + static_cast<std::int32_t>(magnitude >= 0x7f800000);
+  return ((above >> (23 - kRules.mantissa)) + (1 << kRules.mantissa)) & (zero - 1);
 }
-std::uint8_t exact_e4m3(float value) noexcept {
-  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(exact_code<E4m3>(value)) |
-                                   (bits_from_float(value) >> 24 & 0x80u));
+
+template <class T>
+T with_sign(std::int32_t code, float value) noexcept {
+  constexpr std::uint32_t kSign = 1u << (8 * sizeof(T) - 1);
+  return static_cast<T>(static_cast<std::uint32_t>(code) | (bits_from_float(value) >> (32 - 8 * sizeof(T)) & kSign));
+}
+
+template <class Rules, class T>
+void convert_short(const std::vector<float>& values, std::vector<std::byte>& out) {
+  out.resize(values.size() * sizeof(T));
+  T codes[kTileColumns];
+  for (std::size_t at = 0; at < values.size(); at += kTileColumns) {  // 16 a group
+    const float* from = values.data() + at;
+    std::int32_t others = 0;
+    for (int i = 0; i < kTileColumns; ++i) codes[i] = with_sign<T>(usual_code<Rules>(from[i], others), from[i]);
+    if (others != 0)
+      for (int i = 0; i < kTileColumns; ++i) codes[i] = with_sign<T>(exact_code<Rules>(from[i]), from[i]);
+    std::memcpy(out.data() + at * sizeof(T), codes, sizeof codes);
+  }
 }
 
 std::uint16_t exact_bf16(float value) noexcept { return static_cast<std::uint16_t>(bits_from_float(value) >> 16); }
@@ -75,7 +97,7 @@ void pack_lanes(const std::vector<float>& values, std::int64_t rows, std::int64_
   turned.resize(static_cast<std::size_t>(width * kTileColumns));
   const std::int64_t present = std::clamp<std::int64_t>(rows - first, 0, kTileColumns);
   const std::int64_t by_four = present == kTileColumns ? width / 4 * 4 : 0;
-  const float* from = values.data() + first * width;
+  const float* from = values.data() + std::min(first, rows) * width;
   for (std::int64_t at = 0; at < by_four; at += 4)
     for (std::int64_t c = 0; c < kTileColumns; c += 4)
       transpose4(reinterpret_cast<const std::byte*>(from + c * width + at), width * 4,
@@ -85,9 +107,9 @@ void pack_lanes(const std::vector<float>& values, std::int64_t rows, std::int64_
       turned[static_cast<std::size_t>(at * kTileColumns + c)] = c < present ? from[c * width + at] : 0.0f;
   switch (dtype) {
     case DType::kBFloat16: return convert_all<std::uint16_t>(turned, out, exact_bf16);
-    case DType::kFloat16: return convert_all<std::uint16_t>(turned, out, exact_fp16);
+    case DType::kFloat16: return convert_short<Fp16, std::uint16_t>(turned, out);
     case DType::kFloat8E8M0: return convert_all<std::uint8_t>(turned, out, exact_e8m0);
-    case DType::kFloat8E4M3: return convert_all<std::uint8_t>(turned, out, exact_e4m3);
+    case DType::kFloat8E4M3: return convert_short<E4m3, std::uint8_t>(turned, out);
     case DType::kUInt8:
     case DType::kInt8: return convert_all<std::uint8_t>(turned, out, exact_integer);
     default: return convert_all<float>(turned, out, [](float value) { return value; });
