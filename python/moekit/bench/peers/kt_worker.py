@@ -35,8 +35,8 @@ class KtKernel:
         e, h, i = s["experts"], s["hidden"], s["intermediate"]
         parts = {"gate": self.tensors["gate_up"][:, :i].contiguous(), "up": self.tensors["gate_up"][:, i:].contiguous(),
                  "down": self.tensors["down"]}
-        on_device = torch.zeros(e, dtype=torch.bool)
-        config = self.ext.moe.MOEConfig(e, s["top_k"], h, i, on_device.data_ptr())
+        self.on_device = torch.zeros(e, dtype=torch.bool)  # read at every call
+        config = self.ext.moe.MOEConfig(e, s["top_k"], h, i, self.on_device.data_ptr())
         config.layer_idx, config.pool, config.max_len = 0, self.pool.backend_, self.MOST_TOKENS
         for part, tensor in parts.items():
             if request["format"] == "bfloat16":
