@@ -159,8 +159,8 @@ def test_verdicts(tmp_path, capsys):
     # In turn through all experts: LRU gives up just what comes next.
     turn = verdict([[[i % 16, (i + 1) % 16]] for i in range(0, 600, 2)])
     assert turn["verdict"].startswith("LRU does not help") and turn["rates"][0]["lru"] == 0
-    even = verdict([[random.permutation(16)[:2].tolist()] for _ in range(600)], "--slots", "1")
-    assert even["verdict"].startswith(("LRU does not help", "no cache helps")) and [r["slots"] for r in even["rates"]] == [1]
+    even = verdict([[random.permutation(16)[:2].tolist()] for _ in range(600)], "--slots", "4")
+    assert even["verdict"].startswith(("LRU does not help", "no cache helps")) and [r["slots"] for r in even["rates"]] == [4]
     assert main(["trace", str(path), "--slots", "0"]) == 3 and "--slots" in capsys.readouterr().err
 
 
