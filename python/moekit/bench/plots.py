@@ -98,7 +98,8 @@ def _roofline(rows, facts, colours, path: Path) -> Path:
         axes.plot([peak / dram, max(right, 2 * peak / dram)], [peak, peak], color="#555555", linewidth=1.5)
         axes.annotate(f"{label} multiply-adds, {peak:.3g} TF/s", (max(right, 2 * peak / dram), peak), xytext=(0, 4),
                       textcoords="offset points", ha="right", fontsize=8.5, color="#555555")
-    axes.annotate(f"memory, {limits['dram'] * 1e-9:.3g} GB/s", (left, dram * left), xytext=(4, 10),
+    middle = (left * ridge) ** 0.5
+    axes.annotate(f"memory, {limits['dram'] * 1e-9:.3g} GB/s", (middle, dram * middle), xytext=(-8, 4), ha="right",
                   textcoords="offset points", fontsize=8.5, color="#555555")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -111,7 +112,9 @@ def _roofline(rows, facts, colours, path: Path) -> Path:
     for name, row, x, y in points:
         if name == "moekit" and row["shape"]["dtype"] == formats[0] and row["shape"]["routing"] == rows[0]["shape"]["routing"]:
             axes.annotate(f"T={row['shape']['T']}", (x, y), xytext=(5, -11), textcoords="offset points", fontsize=7.5)
-    handles = [axes.scatter([], [], color=colour, marker="o", label=name) for name, colour in colours.items()]
+    used = {p[0] for p in points}
+    handles = [axes.scatter([], [], color=colour, marker="o", label=name) for name, colour in colours.items() if name in used]
+    handles.append(axes.scatter([], [], alpha=0, label=" "))  # apart from the formats
     handles += [axes.scatter([], [], color="#777777", marker=MARKERS.get(f, "o"), label=f) for f in formats]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     axes.set_xlabel("floating-point operations a byte of weights that the call needs")
