@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cpu/isa.h"
 
-#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -10,20 +9,6 @@
 #include "core/environment.h"
 
 namespace moekit::cpu {
-
-#define X(name) extern const KernelTable k_##name##_kernels;
-#include "moekit_cpu_isas.inc"
-#undef X
-
-const KernelTable* const* kernel_tables(std::size_t* count) {
-  static const KernelTable* const list[] = {
-#define X(name) &k_##name##_kernels,
-#include "moekit_cpu_isas.inc"
-#undef X
-  };
-  *count = std::size(list);
-  return list;
-}
 
 namespace {
 
