@@ -76,6 +76,8 @@ ChosenKernels choose_kernels() {
     if (chosen.table == nullptr) chosen.table = &table;
     if (chosen.f32.up == nullptr && table.f32.up != nullptr) chosen.f32 = table.f32, chosen.f32_name = table.name;
     if (chosen.bf16.up == nullptr && table.bf16.up != nullptr) chosen.bf16 = table.bf16, chosen.bf16_name = table.name;
+    if (chosen.integer.up == nullptr && table.integer.up != nullptr)
+      chosen.integer = table.integer, chosen.integer_name = table.name;
   }
   return chosen;
 }
