@@ -67,8 +67,8 @@ bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std
   for (int attempt = 0; attempt < 256; ++attempt) {
     const bool after = rounds_logits && attempt % 2 == 1;
     for (std::size_t c = 0; c < logits.size(); ++c)
-      moved[c] = (after ? round_to_bf16(logits[c]) : logits[c]) +
-                 std::uniform_real_distribution<float>(-reach, reach)(rng);
+      moved[c] =
+          (after ? round_to_bf16(logits[c]) : logits[c]) + std::uniform_real_distribution<float>(-reach, reach)(rng);
     select(after ? rounded_before : config, tables, moved.data(), x.dtype(), forced, scratch, ids.data(),
            weights.data());
     const std::size_t at = static_cast<std::size_t>(row) * k;
