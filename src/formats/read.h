@@ -12,6 +12,7 @@ namespace moekit {
 /// Memory that reading uses again for the next matrix. One a thread.
 struct ReadScratch {
   ByteScratch bytes, scale_bytes;
+  ByteScratch words;  // codes in another order than the file's
   std::vector<float> floats;
   QuantRows quant;
   std::int64_t first_row = 0;  // of the matrix that is read in its own matrix, for messages
@@ -23,10 +24,13 @@ MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfin
 
 /// The matrix in a quantised format: its own codes when it is in this format, quantised otherwise.
 /// Throws CheckpointError naming the tensor for a scale that is NaN or infinite, or 0 and a divisor (unless
-/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of range;
-/// UnsupportedError for a format that has no quantiser.
+/// `nonfinite_scales`), for a weight that is NaN or infinite and shall be quantised, and for a group index out of
+/// range; UnsupportedError for a format that has no quantiser.
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
+/// The same, with codes left in words where they are in words in the file. The words live until scratch is next used.
+const QuantRows& read_words(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
+                            ReadScratch& scratch);
 
 /// The tensor itself when its elements are plain; one of float32 in memory with the same shape when it is in blocks.
 TensorRef decoded(const TensorRef& tensor);
@@ -35,7 +39,7 @@ TensorRef decoded(const TensorRef& tensor);
 /// CheckpointError for an index out of range.
 bool has_column_groups(const MatrixRef& matrix);
 
-/// The format in which "auto" keeps the matrix: its own; float32 for float16 and float64.
+/// The matrix's own format; float32 for float64.
 WeightFormat format_of(const MatrixRef& matrix);
 
 }  // namespace moekit

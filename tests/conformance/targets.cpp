@@ -62,9 +62,10 @@ double nmse_bound(const Target& target, const Mode& mode) {
 }
 
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
-                    const std::string& dtype) {
+                    const std::string& dtype, bool int8_activations) {
   const ForcedIsa forced(target.isa);
   LayerOptions options;
+  options.int8_activations = int8_activations;
   options.dtype = dtype;
   options.backend = target.backend;
   options.device.kind = backend_by_name(target.backend).device();

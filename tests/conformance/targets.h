@@ -29,7 +29,7 @@ double nmse_bound(const Target& target, const Mode& mode);
 
 /// A layer packed for a target.
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
-                    const std::string& dtype);
+                    const std::string& dtype, bool int8_activations = false);
 /// The same without the layer around it.
 std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                                         const std::string& dtype);

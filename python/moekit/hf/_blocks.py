@@ -137,7 +137,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(block.experts)) is not None:
             moved.restore()
-        name, config, dtype = block._moekit_block
+        name, config, dtype, int8_activations = block._moekit_block
         tensors, slots, parts = _gather(block, name)
         parameters = {key: slot.owner._parameters[slot.name] for key, slot in slots.items()}
         quantised = [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]
@@ -150,7 +150,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
                                        f"dtype {dtype!r}: expected 'auto' or {own!r}")
         if not any(key.startswith("shared.") for key in tensors):
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
-        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype)
+        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations)
         moved = _moved.Moved(layer, slots, parts, dtype)
         for child in _silenced(block):
             child.__dict__["forward"] = types.MethodType(_silent, child)
@@ -170,7 +170,7 @@ def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
 
 
 @torch.no_grad()
-def replace_moe(model: nn.Module, dtype: str = "auto") -> dict[str, MoeLayer]:
+def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False) -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
@@ -181,6 +181,8 @@ def replace_moe(model: nn.Module, dtype: str = "auto") -> dict[str, MoeLayer]:
     "int4", "fp8", "mxfp4", "bfloat16", ...) into which plain weights are converted while they move, block by block;
     what comes back from there (`restore`, `state_dict`) are the converted values in the parameters' dtype. Weights that
     are quantised already stay in their own format, any other is an UnsupportedError.
+
+    int8_activations: as for `moekit.load_layer`.
 
     Returns name of the block -> its layer. Raises CheckpointError (a ValueError) for a family or a tensor that is not
     known and for blocks that are not found; UnsupportedError; blocks already replaced then stay replaced, and
@@ -194,7 +196,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto") -> dict[str, MoeLayer]:
     layers = {}
     for index, config in configs.items():
         name, block = blocks[index]
-        block.__dict__["_moekit_block"] = (name, config, dtype)
+        block.__dict__["_moekit_block"] = (name, config, dtype, int8_activations)
         moved = _pack(block)
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)

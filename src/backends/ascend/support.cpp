@@ -102,7 +102,7 @@ const char* product_name(Product product) noexcept {
 bool product_of(const WeightFormat& format, Product* product, std::string* reason) {
   const bool simple = format.offset == Offset::kNone && format.row_scale == RowScale::kNone && format.super == 0 &&
                       format.scale_rows == 1;
-  if (format.plain()) {
+  if (format.plain() && format.code != Code::kFloat16) {
     *product = Product::kFloat;
   } else if (simple && format.code == Code::kInt8 && format.group == 0 && format.zero == 0) {
     *product = Product::kA16W8;
