@@ -84,8 +84,8 @@ struct BlockTensors {
 void validate(const BlockConfig& config, const BlockTensors& tensors);
 
 struct LayerOptions {
-  /// "auto" keeps every projection as the checkpoint has it (float16 becomes float32); or the name of a weight format:
-  /// matrices that are not in it are quantised, or dequantised.
+  /// "auto" keeps every projection as the checkpoint has it (float16 becomes float32 where the device's backend has no
+  /// float16); or the name of a weight format: matrices that are not in it are quantised, or dequantised.
   std::string dtype = "auto";
   Device device;
   /// "auto", or the name of a backend to force ("reference").
@@ -130,14 +130,16 @@ class MoeLayer {
   std::string_view backend() const noexcept;
   /// Name of the packed weight format; several, separated by ", ", where projections differ.
   std::string_view format() const noexcept;
+  /// Whether x and y may be of a dtype: float32 and bfloat16, and float16 where the backend has it.
+  bool takes(DType x) const noexcept;
   /// Bytes of the packed weights.
   std::size_t packed_bytes() const noexcept;
 
-  /// x [T, input] and y [T, output], both float32 or both bfloat16, unit column stride. bfloat16 weights compute with
-  /// x rounded to bfloat16 and accumulate in float32. When `routing` is given it receives the ids and weights used.
-  /// All pointers are memory of the layer's device (see forward_host). `stream` is a stream of that device; null runs
-  /// synchronously.
-  /// Throws std::invalid_argument for wrong shapes, dtypes or inputs; the layer stays usable.
+  /// x [T, input] and y [T, output], of one dtype that takes() knows, unit column stride. bfloat16 weights compute with
+  /// x rounded to bfloat16 and accumulate in float32, and float16 ones alike. When `routing` is given it receives the
+  /// ids and weights used. All pointers are memory of the layer's device (see forward_host). `stream` is a stream of
+  /// that device; null runs synchronously. Throws std::invalid_argument for wrong shapes, dtypes or inputs; the layer
+  /// stays usable.
   void forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs = {},
                const RoutingView* routing = nullptr, Stream* stream = nullptr) const;
 

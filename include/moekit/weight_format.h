@@ -19,14 +19,15 @@ namespace moekit {
 
 /// What one stored code is.
 enum class Code : std::uint8_t {
-  kFloat32,   // plain elements: no scales
+  kFloat32,  // plain elements: no scales
   kBFloat16,
-  kInt8,      // two's complement
+  kFloat16,
+  kInt8,  // two's complement
   kUInt4,
   kUInt5,
   kUInt6,
-  kE4M3,      // OCP FP8
-  kE2M1,      // OCP FP4: 0, .5, 1, 1.5, 2, 3, 4, 6; bit 3 is the sign
+  kE4M3,  // OCP FP8
+  kE2M1,  // OCP FP4: 0, .5, 1, 1.5, 2, 3, 4, 6; bit 3 is the sign
 };
 
 enum class Offset : std::uint8_t {
@@ -41,17 +42,20 @@ enum class RowScale : std::uint8_t { kNone, kMultiplies, kDivides };
 struct WeightFormat {
   std::string_view name = "float32";  // as the user names it; static storage
   Code code = Code::kFloat32;
-  std::int64_t group = 0;       // weights of a row that share a scale; 0: the whole row
-  DType scale = DType::kFloat32;  // in which scales are kept: float32, bfloat16, float16, e8m0, e4m3; u8 and i8 of super blocks
+  std::int64_t group = 0;  // weights of a row that share a scale; 0: the whole row
+  // In which scales are kept: float32, bfloat16, float16, e8m0, e4m3; u8 and i8 of super blocks.
+  DType scale = DType::kFloat32;
   Offset offset = Offset::kNone;
-  std::int32_t zero = 0;        // subtracted from every code for Offset::kNone: 8 of symmetric 4 bit codes
+  std::int32_t zero = 0;  // subtracted from every code for Offset::kNone: 8 of symmetric 4 bit codes
   RowScale row_scale = RowScale::kNone;
   std::int64_t super = 0;       // weights that share a float16 super scale (and super minimum); 0: none
   std::int64_t scale_rows = 1;  // rows that share their scales: 128 of block FP8
 
-  bool plain() const noexcept { return code == Code::kFloat32 || code == Code::kBFloat16; }
+  bool plain() const noexcept { return code <= Code::kFloat16; }
   /// Element of plain formats.
-  DType element() const noexcept { return code == Code::kBFloat16 ? DType::kBFloat16 : DType::kFloat32; }
+  DType element() const noexcept {
+    return code == Code::kBFloat16 ? DType::kBFloat16 : code == Code::kFloat16 ? DType::kFloat16 : DType::kFloat32;
+  }
   /// Groups of a row of `cols` weights, the last of which may be partial.
   std::int64_t groups(std::int64_t cols) const noexcept {
     return plain() ? 0 : group == 0 ? 1 : (cols + group - 1) / group;
@@ -76,7 +80,7 @@ struct ExpertFormats {
 };
 /// They in turn, for loops over projections.
 inline constexpr WeightFormat ExpertFormats::*kProjectionFormats[] = {&ExpertFormats::gate, &ExpertFormats::up,
-                                                                       &ExpertFormats::down};
+                                                                      &ExpertFormats::down};
 
 struct BlockFormats {
   ExpertFormats routed, shared;

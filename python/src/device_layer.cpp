@@ -68,9 +68,7 @@ MatrixView as_rows(const MoeLayer& layer, const DeviceArray& x) {
   const dl::Tensor& t = x.tensor;
   const DType dtype = x.dtype("x");
   const std::int64_t hidden = layer.config().expert.input;
-  if (dtype != DType::kFloat32 && dtype != DType::kBFloat16)
-    throw py::type_error("[layer] x has dtype " + std::string(dtype_name(dtype)) +
-                         "; a layer takes float32 or bfloat16");
+  check_dtype(layer, dtype);
   if (t.ndim == 0 || t.shape[t.ndim - 1] != hidden)
     throw py::value_error("[layer] the last dimension of x must be " + std::to_string(hidden));
   const bool rows_apart = t.ndim == 2 && t.strides != nullptr && (hidden == 1 || t.strides[1] == 1);
@@ -98,6 +96,12 @@ const T* side_input(const MoeLayer& layer, const py::object& object, const char*
 }
 
 }  // namespace
+
+void check_dtype(const MoeLayer& layer, DType x) {
+  if (!layer.takes(x))
+    throw py::type_error("[layer] x has dtype " + std::string(dtype_name(x)) + "; this layer takes float32" +
+                         (layer.takes(DType::kFloat16) ? ", bfloat16 or float16" : " or bfloat16"));
+}
 
 bool forward_on_device(const MoeLayer& layer, py::handle x, const DeviceCall& call, py::tuple& result) {
   DeviceArray array;

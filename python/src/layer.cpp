@@ -34,9 +34,7 @@ struct Input {
   Input(const MoeLayer& layer, py::handle x, Gradients gradients = Gradients::kRefuse) {
     borrow(x, "x", array, gradients);
     const std::int64_t hidden = layer.config().expert.input;
-    if (array.dtype != DType::kFloat32 && array.dtype != DType::kBFloat16)
-      throw py::type_error("[layer] x has dtype " + std::string(dtype_name(array.dtype)) +
-                           "; a layer takes float32 or bfloat16");
+    check_dtype(layer, array.dtype);
     if (array.ndim == 0 || array.shape[array.ndim - 1] != hidden)
       throw py::value_error("[layer] x has shape " + array.shape_text() + ", the last dimension must be " +
                             std::to_string(hidden));

@@ -86,8 +86,8 @@ void visit(Fields& f, BlockConfig& c) {
 
 template <>
 struct Names<Code> {
-  static constexpr std::string_view kValues[] = {"float32", "bfloat16", "int8", "uint4",
-                                                 "uint5",   "uint6",    "e4m3", "e2m1"};
+  static constexpr std::string_view kValues[] = {"float32", "bfloat16", "float16", "int8", "uint4",
+                                                 "uint5",   "uint6",    "e4m3",    "e2m1"};
 };
 template <>
 struct Names<Offset> {

@@ -134,6 +134,8 @@ float load_as_float(const void* data, DType dtype, std::int64_t index) noexcept 
 void store_float(void* data, DType dtype, std::int64_t index, float value) noexcept {
   if (dtype == DType::kBFloat16) {
     static_cast<std::uint16_t*>(data)[index] = float_to_bf16(value);
+  } else if (dtype == DType::kFloat16) {
+    static_cast<std::uint16_t*>(data)[index] = float_to_fp16(value);
   } else {
     static_cast<float*>(data)[index] = value;
   }

@@ -48,7 +48,7 @@ float load_as_float(const void* data, DType dtype, std::int64_t index) noexcept;
 /// `count` elements, `stride` elements apart, as float32.
 void load_as_float(const void* data, DType dtype, std::int64_t first, std::int64_t stride, std::int64_t count,
                    float* out) noexcept;
-/// float32 or bfloat16 store.
+/// float32, bfloat16 or float16 store.
 void store_float(void* data, DType dtype, std::int64_t index, float value) noexcept;
 
 }  // namespace moekit

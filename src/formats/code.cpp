@@ -7,7 +7,8 @@ namespace moekit {
 int code_bits(Code code) noexcept {
   switch (code) {
     case Code::kFloat32: return 32;
-    case Code::kBFloat16: return 16;
+    case Code::kBFloat16:
+    case Code::kFloat16: return 16;
     case Code::kInt8:
     case Code::kE4M3: return 8;
     case Code::kUInt6: return 6;
@@ -28,7 +29,8 @@ float code_value(Code code, std::uint8_t bits) noexcept {
     case Code::kUInt5:
     case Code::kUInt6: return static_cast<float>(bits);
     case Code::kFloat32:
-    case Code::kBFloat16: break;
+    case Code::kBFloat16:
+    case Code::kFloat16: break;
   }
   return 0.0f;
 }

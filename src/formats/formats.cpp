@@ -19,6 +19,7 @@ constexpr Offset kNone = Offset::kNone;
 constexpr FormatEntry kFormats[] = {
     {{"float32", Code::kFloat32}},
     {{"bfloat16", Code::kBFloat16}},
+    {{"float16", Code::kFloat16}},
     {{"int8", Code::kInt8, 0, DType::kFloat32}, quantise_int8},
     {{"int4", Code::kUInt4, 32, DType::kBFloat16, kNone, 8}, quantise_int4},
     {{"fp8", Code::kE4M3, 128, DType::kFloat32, kNone, 0, RowScale::kNone, 0, 128}, quantise_fp8},

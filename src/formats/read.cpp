@@ -138,7 +138,8 @@ bool has_column_groups(const MatrixRef& matrix) {
 
 WeightFormat format_of(const MatrixRef& matrix) {
   if (matrix.quant != nullptr) return matrix.quant->format;
-  return weight_format(matrix.tensor.dtype == DType::kBFloat16 ? "bfloat16" : "float32");
+  const DType dtype = matrix.tensor.dtype;
+  return weight_format(dtype == DType::kBFloat16 || dtype == DType::kFloat16 ? dtype_name(dtype) : "float32");
 }
 
 }  // namespace moekit

@@ -39,7 +39,7 @@ TensorRef decoded(const TensorRef& tensor);
 /// CheckpointError for an index out of range.
 bool has_column_groups(const MatrixRef& matrix);
 
-/// The format in which "auto" keeps the matrix: its own; float32 for float16 and float64.
+/// The matrix's own format; float32 for float64.
 WeightFormat format_of(const MatrixRef& matrix);
 
 }  // namespace moekit

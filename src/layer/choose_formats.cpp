@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "backend/backend.h"
 #include "formats/format.h"
 #include "formats/read.h"
 #include "moekit/error.h"
@@ -13,13 +14,31 @@ namespace {
 // In the order of kProjectionFormats.
 constexpr MatrixRef ExpertTensors::*kParts[] = {&ExpertTensors::gate, &ExpertTensors::up, &ExpertTensors::down};
 
-bool plain_are_bfloat16(const std::vector<ExpertTensors>& experts) {
-  for (const ExpertTensors& expert : experts)
-    for (const auto part : kParts) {
-      const MatrixRef& matrix = expert.*part;
-      if (matrix && matrix.quant == nullptr && matrix.tensor.dtype != DType::kBFloat16) return false;
-    }
+bool plain_are(DType dtype, const BlockTensors& tensors) {
+  for (const auto* experts : {&tensors.experts, &tensors.shared})
+    for (const ExpertTensors& expert : *experts)
+      for (const auto part : kParts) {
+        const MatrixRef& matrix = expert.*part;
+        if (matrix && matrix.quant == nullptr && matrix.tensor.dtype != dtype) return false;
+      }
   return true;
+}
+
+// Whether the backend that comes first for the options has float16; those behind it are there for what it declines.
+bool takes_float16(const LayerOptions& options) {
+  if (options.backend != "auto") return backend_by_name(options.backend).takes_float16();
+  std::size_t count = 0;
+  const Backend* const* list = backends(&count);
+  for (std::size_t i = 0; i < count; ++i)
+    if (list[i]->device() == options.device.kind) return list[i]->takes_float16();
+  return false;
+}
+
+// What plain matrices are kept in.
+const WeightFormat& plain_format(const BlockTensors& tensors, const LayerOptions& options) {
+  if (options.dtype != "auto" && weight_format(options.dtype).plain()) return weight_format(options.dtype);
+  if (plain_are(DType::kBFloat16, tensors)) return weight_format("bfloat16");
+  return weight_format(plain_are(DType::kFloat16, tensors) && takes_float16(options) ? "float16" : "float32");
 }
 
 // Of a plain matrix: `plain`.
@@ -54,10 +73,7 @@ ExpertFormats formats_of(const std::vector<ExpertTensors>& experts, const Weight
 }  // namespace
 
 BlockFormats choose_formats(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options) {
-  const bool named_plain = options.dtype != "auto" && weight_format(options.dtype).plain();
-  const bool short_ones = plain_are_bfloat16(tensors.experts) && plain_are_bfloat16(tensors.shared);
-  const WeightFormat plain =
-      named_plain ? weight_format(options.dtype) : weight_format(short_ones ? "bfloat16" : "float32");
+  const WeightFormat& plain = plain_format(tensors, options);
   BlockFormats formats;
   formats.nonfinite_scales = options.nonfinite_scales;
   formats.int8_activations = options.int8_activations;

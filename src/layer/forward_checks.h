@@ -8,11 +8,12 @@
 namespace moekit {
 
 /// Shapes, dtypes, strides and pointers of a call. Throws std::invalid_argument.
-void check_forward(const BlockConfig& config, const MatrixView& x, const MutableMatrixView& y,
+void check_forward(const BlockConfig& config, bool takes_float16, const MatrixView& x, const MutableMatrixView& y,
                    const RoutingView* routing);
 
 /// Index, shapes, dtypes and pointers of unpacking an expert packed in `formats`. Throws std::invalid_argument.
-void check_unpack(const BlockConfig& config, const ExpertFormats& formats, std::int64_t expert, bool shared, const ExpertViews& out);
+void check_unpack(const BlockConfig& config, const ExpertFormats& formats, std::int64_t expert, bool shared,
+                  const ExpertViews& out);
 
 /// Whether the memory between the first and the last element of x meets that of y. For valid views.
 bool memory_overlaps(const MatrixView& x, const MutableMatrixView& y) noexcept;

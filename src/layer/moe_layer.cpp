@@ -85,12 +85,15 @@ const BlockConfig& MoeLayer::config() const noexcept { return impl_->config; }
 const Device& MoeLayer::device() const noexcept { return impl_->device; }
 std::string_view MoeLayer::backend() const noexcept { return impl_->backend.name(); }
 std::string_view MoeLayer::format() const noexcept { return impl_->format_names; }
+bool MoeLayer::takes(DType x) const noexcept {
+  return x == DType::kFloat32 || x == DType::kBFloat16 || (x == DType::kFloat16 && impl_->backend.takes_float16());
+}
 std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }
 
 void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
                        const RoutingView* routing, Stream* stream) const {
   const Impl& impl = *impl_;
-  check_forward(impl.config, x, y, routing);
+  check_forward(impl.config, takes(DType::kFloat16), x, y, routing);
   const bool host = impl.device.kind == DeviceKind::kCpu;
   // Inputs in device memory are checked by the backend, where they can be read.
   if (host) validate(impl.config.router, impl.limits, inputs, x.rows);
@@ -126,7 +129,7 @@ void MoeLayer::forward_host(const MatrixView& x, const MutableMatrixView& y, con
                             const RoutingView* routing) const {
   const Impl& impl = *impl_;
   if (impl.device.kind == DeviceKind::kCpu) return forward(x, y, inputs, routing);
-  check_forward(impl.config, x, y, routing);
+  check_forward(impl.config, takes(DType::kFloat16), x, y, routing);
   validate(impl.config.router, impl.limits, inputs, x.rows);
   if (x.rows == 0) return;
 

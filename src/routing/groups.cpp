@@ -11,7 +11,7 @@ namespace {
 constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
 
 // Sum of the two largest (DeepSeek-V3, Mistral 4). NaN ranks below every number here as everywhere.
-float top2_sum(const float* values, std::int64_t n, bool bf16) noexcept {
+float top2_sum(const float* values, std::int64_t n, DType dtype) noexcept {
   float first = kNegativeInfinity, second = kNegativeInfinity;
   for (std::int64_t i = 0; i < n; ++i) {
     if (values[i] > first) {
@@ -21,18 +21,18 @@ float top2_sum(const float* values, std::int64_t n, bool bf16) noexcept {
       second = values[i];
     }
   }
-  return rounded(first + second, bf16);
+  return rounded(first + second, dtype);
 }
 
 // Keeps topk_group groups by their group score, the others become mask_fill.
-void mask_groups(const RouterConfig& config, bool bf16, RouteScratch& scratch) noexcept {
+void mask_groups(const RouterConfig& config, DType dtype, RouteScratch& scratch) noexcept {
   const std::int64_t groups = config.n_group, size = config.columns() / groups;
   if (config.topk_group == groups) return;
   float* choice = scratch.choice.data();
   float* score = scratch.group.data();
   for (std::int64_t g = 0; g < groups; ++g)
     score[g] = config.group_rule == GroupRule::kMax ? max_value(choice + g * size, size)
-                                                    : top2_sum(choice + g * size, size, bf16);
+                                                    : top2_sum(choice + g * size, size, dtype);
   std::int32_t* kept = scratch.order.data();
   top_k(score, groups, config.topk_group, scratch.keys.data(), kept);
   std::sort(kept, kept + config.topk_group);
@@ -66,9 +66,9 @@ void argmax_per_group(const RouterConfig& config, RouteScratch& scratch, std::in
 
 }  // namespace
 
-void choose_columns(const RouterConfig& config, bool bf16, RouteScratch& scratch, std::int32_t* ids) noexcept {
+void choose_columns(const RouterConfig& config, DType dtype, RouteScratch& scratch, std::int32_t* ids) noexcept {
   if (config.group_rule == GroupRule::kArgmaxPerGroup) return argmax_per_group(config, scratch, ids);
-  if (config.group_rule != GroupRule::kNone) mask_groups(config, bf16, scratch);
+  if (config.group_rule != GroupRule::kNone) mask_groups(config, dtype, scratch);
   top_k(scratch.choice.data(), config.columns(), config.top_k, scratch.keys.data(), ids);
 }
 

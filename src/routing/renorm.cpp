@@ -33,19 +33,19 @@ float p_norm(double p, const float* weights, std::int64_t k) noexcept {
 
 }  // namespace
 
-void renormalise(const RouterConfig& config, bool bf16, std::int64_t k, float* weights) noexcept {
+void renormalise(const RouterConfig& config, DType dtype, std::int64_t k, float* weights) noexcept {
   const float eps = static_cast<float>(config.eps);
   float norm = 0.0f;
   switch (config.renorm) {
     case Renorm::kOff: return;
-    case Renorm::kAddEps: norm = rounded(rounded(sum_of(weights, k), bf16) + eps, bf16); break;
+    case Renorm::kAddEps: norm = rounded(rounded(sum_of(weights, k), dtype) + eps, dtype); break;
     case Renorm::kClampMin:
-      norm = rounded(sum_of(weights, k), bf16);
-      if (norm < eps) norm = rounded(eps, bf16);
+      norm = rounded(sum_of(weights, k), dtype);
+      if (norm < eps) norm = rounded(eps, dtype);
       break;
-    case Renorm::kPnorm: norm = rounded(p_norm(config.p, weights, k), bf16); break;
+    case Renorm::kPnorm: norm = rounded(p_norm(config.p, weights, k), dtype); break;
   }
-  for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j] / norm, bf16);
+  for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j] / norm, dtype);
 }
 
 }  // namespace moekit

@@ -10,7 +10,7 @@ namespace moekit {
 bool router_input(const RouterConfig& config, const RouterTables& tables, const float* x, std::int64_t hidden,
                   DType native, float* out) noexcept {
   if (!config.in_rmsnorm && tables.in_scale.empty() && config.in_mult == 1.0) return false;
-  const bool bf16 = native == DType::kBFloat16 && config.matmul == Precision::kNative;
+  const DType dtype = rounding(config.matmul, native);
   float inverse = 1.0f;
   if (config.in_rmsnorm) {
     double sum = 0.0;
@@ -20,9 +20,9 @@ bool router_input(const RouterConfig& config, const RouterTables& tables, const 
   }
   const float mult = static_cast<float>(config.in_mult);
   for (std::int64_t i = 0; i < hidden; ++i) {
-    float value = rounded(x[i] * inverse, bf16);
-    if (!tables.in_scale.empty()) value = rounded(value * tables.in_scale[static_cast<std::size_t>(i)], bf16);
-    out[i] = config.in_mult == 1.0 ? value : rounded(value * mult, bf16);
+    float value = rounded(x[i] * inverse, dtype);
+    if (!tables.in_scale.empty()) value = rounded(value * tables.in_scale[static_cast<std::size_t>(i)], dtype);
+    out[i] = config.in_mult == 1.0 ? value : rounded(value * mult, dtype);
   }
   return true;
 }

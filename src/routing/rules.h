@@ -10,9 +10,17 @@
 
 namespace moekit {
 
-/// Rounds to bfloat16 when `bf16`: where transformers keeps a tensor in the model's dtype, every operation on it
+/// Rounds to bfloat16 or float16: where transformers keeps a tensor in the model's dtype, every operation on it
 /// computes in float32 and rounds its result.
-inline float rounded(float value, bool bf16) noexcept { return bf16 ? round_to_bf16(value) : value; }
+inline float rounded(float value, DType dtype) noexcept {
+  if (dtype == DType::kBFloat16) return round_to_bf16(value);
+  return dtype == DType::kFloat16 ? fp16_to_float(float_to_fp16(value)) : value;
+}
+
+/// The dtype of a step's results, for x of dtype `native`.
+inline DType rounding(Precision precision, DType native) noexcept {
+  return precision == Precision::kNative ? native : DType::kFloat32;
+}
 
 /// How scores come from logits.
 struct ScoreRule {
@@ -25,10 +33,10 @@ struct ScoreRule {
 
   std::string_view name;
   Scope scope;
-  /// s[i] = score of z[i], i < n. May run in place. Null where choose() does everything.
-  void (*score)(const float* z, std::int64_t n, bool bf16, float* s) noexcept;
+  /// s[i] = score of z[i], i < n, rounded to `dtype`. May run in place. Null where choose() does everything.
+  void (*score)(const float* z, std::int64_t n, DType dtype, float* s) noexcept;
   /// Choice and weights at once, for a rule whose weights depend on the order of the choice. Usually null.
-  void (*choose)(const RouterConfig& config, bool bf16, RouteScratch& scratch, std::int32_t* ids,
+  void (*choose)(const RouterConfig& config, DType dtype, RouteScratch& scratch, std::int32_t* ids,
                  float* weights) noexcept;
 };
 const ScoreRule& score_rule(Score score) noexcept;
@@ -40,10 +48,10 @@ bool any_nan(const float* values, std::int64_t n) noexcept;
 /// Largest value that is not NaN; -Inf when there is none.
 float max_value(const float* values, std::int64_t n) noexcept;
 
-/// Chooses top_k columns by scratch.choice under the group rule; overwrites choice. `bf16`: choice is in bfloat16.
-void choose_columns(const RouterConfig& config, bool bf16, RouteScratch& scratch, std::int32_t* ids) noexcept;
+/// Chooses top_k columns by scratch.choice under the group rule; overwrites choice. `dtype`: of the choice.
+void choose_columns(const RouterConfig& config, DType dtype, RouteScratch& scratch, std::int32_t* ids) noexcept;
 
-/// Divides k weights by their norm.
-void renormalise(const RouterConfig& config, bool bf16, std::int64_t k, float* weights) noexcept;
+/// Divides k weights of `dtype` by their norm.
+void renormalise(const RouterConfig& config, DType dtype, std::int64_t k, float* weights) noexcept;
 
 }  // namespace moekit

@@ -10,9 +10,9 @@
 namespace moekit {
 namespace {
 
-// z from x Wg^T: bias, multiplier, soft cap. With `bf16` every operation rounds, as on bfloat16 tensors; the bias is
-// added inside the matrix product, before its rounding.
-void finish_logits(const RouterConfig& config, const RouterTables& tables, const float* logits, bool bf16,
+// z from x Wg^T: bias, multiplier, soft cap. Every operation rounds to `dtype`, as on tensors of it; the bias is added
+// inside the matrix product, before its rounding.
+void finish_logits(const RouterConfig& config, const RouterTables& tables, const float* logits, DType dtype,
                    float* z) noexcept {
   const std::int64_t n = config.columns();
   if (tables.bias.empty()) {
@@ -20,24 +20,24 @@ void finish_logits(const RouterConfig& config, const RouterTables& tables, const
   } else {
     for (std::int64_t i = 0; i < n; ++i) z[i] = logits[i] + tables.bias[static_cast<std::size_t>(i)];
   }
-  if (bf16)
-    for (std::int64_t i = 0; i < n; ++i) z[i] = round_to_bf16(z[i]);
+  if (dtype != DType::kFloat32)
+    for (std::int64_t i = 0; i < n; ++i) z[i] = rounded(z[i], dtype);
   if (config.logit_mult != 1.0) {
     const float mult = static_cast<float>(config.logit_mult);
-    for (std::int64_t i = 0; i < n; ++i) z[i] = rounded(z[i] * mult, bf16);
+    for (std::int64_t i = 0; i < n; ++i) z[i] = rounded(z[i] * mult, dtype);
   }
   if (config.softcap != 0.0) {
     const float cap = static_cast<float>(config.softcap);
     for (std::int64_t i = 0; i < n; ++i)
-      z[i] = rounded(cap * rounded(std::tanh(rounded(z[i] / cap, bf16)), bf16), bf16);
+      z[i] = rounded(cap * rounded(std::tanh(rounded(z[i] / cap, dtype)), dtype), dtype);
   }
 }
 
 // Ids and weights before renormalisation.
-void choose(const RouterConfig& config, const RouterTables& tables, bool bf16_logits, bool bf16_scores,
+void choose(const RouterConfig& config, const RouterTables& tables, DType logit_dtype, DType score_dtype,
             const std::int32_t* forced_ids, RouteScratch& scratch, std::int32_t* ids, float* weights) noexcept {
   const ScoreRule& rule = score_rule(config.score);
-  if (rule.choose != nullptr) return rule.choose(config, bf16_scores, scratch, ids, weights);
+  if (rule.choose != nullptr) return rule.choose(config, score_dtype, scratch, ids, weights);
 
   const std::int64_t n = config.columns(), k = config.top_k;
   const bool on_logits = config.select_on == SelectOn::kLogit || rule.scope == ScoreRule::Scope::kChosen;
@@ -45,7 +45,7 @@ void choose(const RouterConfig& config, const RouterTables& tables, bool bf16_lo
                          (rule.scope == ScoreRule::Scope::kElement && !on_logits && forced_ids == nullptr);
   const float* z = scratch.logits.data();
   float* s = scratch.scores.data();
-  if (whole_row) rule.score(z, n, bf16_scores, s);
+  if (whole_row) rule.score(z, n, score_dtype, s);
 
   if (config.all_experts) {
     std::iota(ids, ids + k, 0);
@@ -60,13 +60,13 @@ void choose(const RouterConfig& config, const RouterTables& tables, bool bf16_lo
       for (std::int64_t i = 0; i < n; ++i) choice[i] = base[i] + tables.selection_bias[static_cast<std::size_t>(i)];
     }
     // A float32 selection bias promotes the sum to float32; without one the values stay in their own dtype.
-    const bool bf16_choice = tables.selection_bias.empty() && (on_logits ? bf16_logits : bf16_scores);
-    choose_columns(config, bf16_choice, scratch, ids);
+    const DType own = on_logits ? logit_dtype : score_dtype;
+    choose_columns(config, tables.selection_bias.empty() ? own : DType::kFloat32, scratch, ids);
   }
 
   const float* source = whole_row ? s : z;
   for (std::int64_t j = 0; j < k; ++j) weights[j] = source[ids[j]];
-  if (!whole_row) rule.score(weights, k, bf16_scores, weights);
+  if (!whole_row) rule.score(weights, k, score_dtype, weights);
 }
 
 }  // namespace
@@ -83,22 +83,21 @@ void select(const RouterConfig& config, const RouterTables& tables, const float*
             const std::int32_t* forced_ids, RouteScratch& scratch, std::int32_t* ids, float* weights) noexcept {
   scratch.reserve(config);
   const std::int64_t k = config.top_k;
-  const bool short_dtype = native == DType::kBFloat16;
-  const bool bf16_logits = short_dtype && config.matmul == Precision::kNative;
-  const bool bf16_scores = short_dtype && config.score_in == Precision::kNative;
+  const DType logit_dtype = rounding(config.matmul, native), score_dtype = rounding(config.score_in, native),
+              out_dtype = rounding(config.out, native);
 
-  finish_logits(config, tables, logits, bf16_logits, scratch.logits.data());
-  choose(config, tables, bf16_logits, bf16_scores, forced_ids, scratch, ids, weights);
-  renormalise(config, bf16_scores, k, weights);
+  finish_logits(config, tables, logits, logit_dtype, scratch.logits.data());
+  choose(config, tables, logit_dtype, score_dtype, forced_ids, scratch, ids, weights);
+  renormalise(config, score_dtype, k, weights);
   if (config.scale_at == ScaleAt::kOnWeights && config.scale != 1.0) {
     const float scale = static_cast<float>(config.scale);
-    for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j] * scale, bf16_scores);
+    for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j] * scale, score_dtype);
   }
   if (!tables.per_expert_scale.empty())
     for (std::int64_t j = 0; j < k; ++j)
-      weights[j] = rounded(weights[j] * tables.per_expert_scale[static_cast<std::size_t>(ids[j])], bf16_scores);
-  if (short_dtype && config.out == Precision::kNative)
-    for (std::int64_t j = 0; j < k; ++j) weights[j] = round_to_bf16(weights[j]);
+      weights[j] = rounded(weights[j] * tables.per_expert_scale[static_cast<std::size_t>(ids[j])], score_dtype);
+  if (out_dtype != DType::kFloat32)
+    for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j], out_dtype);
   if (any_nan(scratch.logits.data(), config.columns()))
     std::fill(weights, weights + k, std::numeric_limits<float>::quiet_NaN());
 }

@@ -6,8 +6,8 @@
 namespace moekit {
 namespace {
 
-void sigmoid(const float* z, std::int64_t n, bool bf16, float* s) noexcept {
-  for (std::int64_t i = 0; i < n; ++i) s[i] = rounded(1.0f / (1.0f + std::exp(-z[i])), bf16);
+void sigmoid(const float* z, std::int64_t n, DType dtype, float* s) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) s[i] = rounded(1.0f / (1.0f + std::exp(-z[i])), dtype);
 }
 
 }  // namespace

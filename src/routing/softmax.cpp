@@ -7,7 +7,7 @@
 
 namespace moekit {
 
-void softmax(const float* z, std::int64_t n, bool bf16, float* s) noexcept {
+void softmax(const float* z, std::int64_t n, DType dtype, float* s) noexcept {
   const float top = max_value(z, n);
   for (std::int64_t i = 0; i < n; ++i) s[i] = std::exp(z[i] - top);
   // Four partial sums: the chain of dependent additions would otherwise be as long as the exponentials. The order is
@@ -19,8 +19,8 @@ void softmax(const float* z, std::int64_t n, bool bf16, float* s) noexcept {
   for (; i < n; ++i) part[0] += s[i];
   const float sum = (part[0] + part[1]) + (part[2] + part[3]);
   for (std::int64_t j = 0; j < n; ++j) s[j] = s[j] / sum;
-  if (bf16)
-    for (std::int64_t j = 0; j < n; ++j) s[j] = round_to_bf16(s[j]);
+  if (dtype != DType::kFloat32)
+    for (std::int64_t j = 0; j < n; ++j) s[j] = rounded(s[j], dtype);
 }
 
 // R1: probabilities over all columns (Qwen, OLMoE, Mixtral, DeepSeek-V2, ...).

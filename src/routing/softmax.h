@@ -3,9 +3,11 @@
 
 #include <cstdint>
 
+#include "moekit/core.h"
+
 namespace moekit {
 
-/// s = exp(z - max z) / sum, in float32; rounded to bfloat16 at the end when `bf16`. May run in place.
-void softmax(const float* z, std::int64_t n, bool bf16, float* s) noexcept;
+/// s = exp(z - max z) / sum, in float32; rounded to `dtype` at the end. May run in place.
+void softmax(const float* z, std::int64_t n, DType dtype, float* s) noexcept;
 
 }  // namespace moekit

@@ -11,13 +11,13 @@ namespace {
 //   drop columns j with (m - z_j) / max(|z_j|, m) > 2 eps      (z the original logits)
 //   weight = softmax over the columns that are neither dropped nor taken before, at the argmax
 // scratch.choice holds the logits left, scratch.scores the exponentials.
-void sparsemixer(const RouterConfig& config, bool bf16, RouteScratch& scratch, std::int32_t* ids,
+void sparsemixer(const RouterConfig& config, DType dtype, RouteScratch& scratch, std::int32_t* ids,
                  float* weights) noexcept {
   constexpr float kTaken = -std::numeric_limits<float>::infinity();
   const std::int64_t n = config.columns();
   const float* z = scratch.logits.data();
   float* left = scratch.choice.data();
-  const float limit = rounded(static_cast<float>(2.0 * config.sparsemixer_eps), bf16);
+  const float limit = rounded(static_cast<float>(2.0 * config.sparsemixer_eps), dtype);
   for (std::int64_t i = 0; i < n; ++i) left[i] = z[i];
   for (std::int64_t round = 0; round < config.top_k; ++round) {
     std::int64_t best = -1;
@@ -30,11 +30,11 @@ void sparsemixer(const RouterConfig& config, bool bf16, RouteScratch& scratch, s
     float sum = 0.0f;
     for (std::int64_t i = 0; i < n; ++i) {
       const float magnitude = std::fabs(z[i]);
-      const float ratio = rounded(rounded(top - z[i], bf16) / (magnitude < top ? top : magnitude), bf16);
+      const float ratio = rounded(rounded(top - z[i], dtype) / (magnitude < top ? top : magnitude), dtype);
       if (!(ratio > limit)) sum += std::exp(left[i] - top);
     }
     // The exponential of the largest is 1.
-    weights[round] = rounded(std::exp(top - top) / sum, bf16);
+    weights[round] = rounded(std::exp(top - top) / sum, dtype);
     ids[round] = static_cast<std::int32_t>(best);
     left[best] = kTaken;
   }

@@ -9,10 +9,10 @@ namespace {
 // Above 20 softplus(z) = z in float32: log(1 + exp(-20)) = 2e-9 is below half an ulp of 20. The same bound as torch.
 constexpr float kSoftplusIdentity = 20.0f;
 
-void sqrt_softplus(const float* z, std::int64_t n, bool bf16, float* s) noexcept {
+void sqrt_softplus(const float* z, std::int64_t n, DType dtype, float* s) noexcept {
   for (std::int64_t i = 0; i < n; ++i) {
     const float softplus = z[i] > kSoftplusIdentity ? z[i] : std::log1p(std::exp(z[i]));
-    s[i] = rounded(std::sqrt(rounded(softplus, bf16)), bf16);
+    s[i] = rounded(std::sqrt(rounded(softplus, dtype)), dtype);
   }
 }
 

@@ -116,7 +116,7 @@ TEST(ForwardErrors, AreTypedAndLeaveTheLayerUsable) {
       {[](auto&, auto& w, auto&, auto&) { w.cols = 7; }, {"y has 7 columns", "expected 6"}},
       {[](auto&, auto& w, auto&, auto&) { w.rows = 2; }, {"y has 2 rows", "3"}},
       {[](auto& v, auto&, auto&, auto&) { v.rows = -1; }, {"-1 rows"}},
-      {[](auto& v, auto&, auto&, auto&) { v.dtype = DType::kFloat16; }, {"float16", "float32 or bfloat16"}},
+      {[](auto& v, auto&, auto&, auto&) { v.dtype = DType::kFloat64; }, {"float64", "float32", "bfloat16"}},
       {[](auto&, auto& w, auto&, auto&) { w.dtype = DType::kBFloat16; }, {"y has dtype bfloat16", "float32"}},
       {[](auto& v, auto&, auto&, auto&) { v.col_stride = 2; }, {"column stride 2"}},
       {[](auto&, auto& w, auto&, auto&) { w.row_stride = 5; }, {"row stride 5"}},
@@ -183,10 +183,17 @@ TEST(Choices, FormatFollowsTheTensors) {
   };
   EXPECT_EQ(format(DType::kFloat32, "auto"), "float32");
   EXPECT_EQ(format(DType::kBFloat16, "auto"), "bfloat16");
+  EXPECT_EQ(format(DType::kFloat16, "auto"), "float16");
+  EXPECT_EQ(format(DType::kFloat16, "bfloat16"), "bfloat16");
   EXPECT_EQ(format(DType::kBFloat16, "float32"), "float32");
   EXPECT_EQ(format(DType::kFloat32, "bfloat16"), "bfloat16");
   expect_error<std::invalid_argument>([&] { format(DType::kFloat32, "int9"); },
                                       {"int9", "auto", "float32", "bfloat16"});
+  // What comes first for the CPU has no float16, and the oracle behind it is not chosen for its sake.
+  Rng half(6);
+  const MoeLayer on_cpu(config, random_tensors(half, config, DType::kFloat16));
+  EXPECT_EQ(on_cpu.format(), "float32");
+  EXPECT_EQ(on_cpu.backend(), "cpu");
 
   Rng rng(7);
   BlockTensors mixed = random_tensors(rng, config, DType::kBFloat16);

@@ -160,10 +160,13 @@ TEST(ReadIntegers, FloatsAreRefusedByName) {
   }
 }
 
-TEST(StoreFloat, RoundsForBfloat16AndKeepsFloat32) {
+TEST(StoreFloat, RoundsForShortTypesAndKeepsFloat32) {
   std::uint16_t words[2] = {0, 0xffff};
   store_float(words, DType::kBFloat16, 0, 1.00390625f);  // 1 + 2^-8: a tie, to the even pattern of 1
   EXPECT_EQ(words[0], 0x3f80u);
+  EXPECT_EQ(words[1], 0xffffu);
+  store_float(words, DType::kFloat16, 0, 1.00048828125f);  // 1 + 2^-11: a tie, to the even pattern of 1
+  EXPECT_EQ(words[0], 0x3c00u);
   EXPECT_EQ(words[1], 0xffffu);
   float values[2] = {0.0f, 5.0f};
   store_float(values, DType::kFloat32, 0, 0.1f);

@@ -101,19 +101,18 @@ std::vector<Row> expert_rows() {
   return rows;
 }
 
-/// "all", "float32, bfloat16", or "no" when the backend takes the block in no format.
+/// "all", "all but float16", "float32, bfloat16", or "no" when the backend takes the block in no format.
 std::string accepted_formats(const Backend& backend, const BlockConfig& config) {
   std::size_t count = 0;
   const FormatEntry* formats = weight_formats(&count);
-  std::string accepted;
-  bool all = true;
+  std::string accepted, declined;
   for (std::size_t i = 0; i < count; ++i) {
-    if (backend.supports(config, uniform_formats(formats[i].format)))
-      accepted += (accepted.empty() ? "" : ", ") + std::string(formats[i].format.name);
-    else
-      all = false;
+    std::string& list = backend.supports(config, uniform_formats(formats[i].format)) ? accepted : declined;
+    list += (list.empty() ? "" : ", ") + std::string(formats[i].format.name);
   }
-  return all ? "all" : accepted.empty() ? "no" : accepted;
+  if (accepted.empty()) return "no";
+  if (declined.empty()) return "all";
+  return declined.find(',') == std::string::npos ? "all but " + declined : accepted;
 }
 
 }  // namespace

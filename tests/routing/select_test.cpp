@@ -92,7 +92,7 @@ TEST(Select, IdsStayDistinctAndInRange) {
     const std::int64_t density = pick(rng, 0, 10);
     for (float& value : row)
       if (pick(rng, 1, 10) <= density) value = specials[pick(rng, 0, 8)];
-    const Chosen chosen = choose(c, tables, row, pick(rng, 0, 1) == 0 ? DType::kFloat32 : DType::kBFloat16);
+    const Chosen chosen = choose(c, tables, row, static_cast<DType>(pick(rng, 1, 3)));  // float32, bfloat16, float16
     const std::set<std::int32_t> distinct(chosen.ids.begin(), chosen.ids.end());
     ASSERT_EQ(distinct.size(), chosen.ids.size()) << describe(c);
     ASSERT_GE(*distinct.begin(), 0);

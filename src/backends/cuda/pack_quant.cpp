@@ -64,7 +64,8 @@ CodeKind code_kind(Code code) noexcept {
     case Code::kUInt5:
     case Code::kUInt6:
     case Code::kFloat32:
-    case Code::kBFloat16: break;
+    case Code::kBFloat16:
+    case Code::kFloat16: break;
   }
   return CodeKind::kUInt8;
 }

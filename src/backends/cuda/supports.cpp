@@ -17,9 +17,11 @@ std::string of_experts(const ExpertConfig& config, const ExpertFormats& formats)
     if (size > kMaxSize)
       return "an expert dimension is " + std::to_string(size) + ", at most " + std::to_string(kMaxSize);
   if (is_gated(config.act) && formats.gate != formats.up) return "gate and up in different formats";
-  for (const WeightFormat* format : {&formats.up, &formats.down})
+  for (const WeightFormat* format : {&formats.up, &formats.down}) {
+    if (format->code == Code::kFloat16) return "no kernels for float16 experts";
     if (format->group % 16 != 0)
       return "groups of " + std::to_string(format->group) + " weights, a multiple of 16 is needed";
+  }
   return "";
 }
 

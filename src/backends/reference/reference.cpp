@@ -5,6 +5,7 @@
 
 #include "core/aligned_buffer.h"
 #include "core/float_convert.h"
+#include "formats/int8_activations.h"
 
 namespace moekit {
 namespace reference {
@@ -18,8 +19,9 @@ class ReferenceBackend final : public Backend {
   std::string_view name() const noexcept override { return "reference"; }
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
+  bool takes_float16() const noexcept override { return true; }
   Support supports(const BlockConfig&, const BlockFormats& formats) const override {
-    return {formats.int8_activations ? "activations stay as they are here" : ""};
+    return {formats.int8_activations ? int8_activations_reason(formats) : ""};
   }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
@@ -32,8 +34,8 @@ class ReferenceBackend final : public Backend {
   }
   std::unique_ptr<Stream> new_stream(const Device&) const override { return std::make_unique<Stream>(); }
 
-  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors,
-                                    const BlockFormats& formats, const Device&) const override {
+  std::unique_ptr<PackedBlock> pack(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats,
+                                    const Device&) const override {
     return std::make_unique<Packed>(config, tensors, formats);
   }
 
@@ -66,7 +68,8 @@ class ReferenceBackend final : public Backend {
         load_row(rows, first + i, row.data());
         input.row(i) = row.cast<double>();
       }
-      const Rows output = expert_mlp(packed.config().expert, packed.experts[e], input);
+      const Rows output = expert_mlp(packed.config().expert, packed.experts[e], input,
+                                     rounds_inputs(packed.formats(), packed.formats().routed));
       for (std::int64_t i = 0; i < count; ++i)
         for (std::int64_t c = 0; c < out.cols; ++c)
           store_float(out.data, out.dtype, (first + i) * out.row_stride + c, static_cast<float>(output(i, c)));
