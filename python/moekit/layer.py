@@ -38,7 +38,7 @@ class MoeLayer:
 
     @classmethod
     def from_arrays(cls, config: Mapping[str, Any], tensors: Mapping[str, Any], *, dtype: str = "auto",
-                    device: str = "cpu", backend: str = "auto") -> "MoeLayer":
+                    device: str = "cpu", backend: str = "auto", int8_activations: bool = False) -> "MoeLayer":
         """A layer from a configuration and its weights.
 
         config: nested dict with the fields of the C++ BlockConfig and snake_case enum names, e.g.
@@ -52,11 +52,12 @@ class MoeLayer:
             Shared experts the same under "shared.", and "shared_gate" [H]. A gate, up or down may be a `QuantTensor`.
         dtype: "auto" keeps the weights' own; or a weight format's name: weights in another one are converted.
         backend: "auto", or one to force.
+        int8_activations: as for `load_layer`.
 
         Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
         """
         arrays = {name: t._core if isinstance(t, QuantTensor) else t for name, t in tensors.items()}
-        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend), "arrays")
+        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend, int8_activations), "arrays")
 
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.
@@ -140,7 +141,7 @@ def _total_memory() -> int:
 
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
-               nonfinite_scales: bool = False, mmap: bool = True) -> MoeLayer:
+               nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -150,8 +151,12 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         in it are converted, experts one at a time: "float32", "bfloat16" and "float16" (dequantised), or quantised to
         "int8" (a scale a row: max |w| / 127), "int4" (groups of 32, bfloat16 scales: the weight of largest magnitude
         / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
-    device: "cpu", or "cuda[:N]", "ascend[:N]": arrays stay in host memory and each call copies them.
+    device: "cpu", or "cuda[:N]", "ascend[:N]": each call copies arrays of host memory and takes tensors of the device's
+        memory (torch, torch_npu) where they lie.
     backend: "auto", or one to force ("reference").
+    int8_activations: experts whose weights are int8, 4 bit integers or fp4 multiply int8 inputs (W8A8, W4A8): x and the
+        hidden activations are rounded row by row to multiples -127 .. 127 of max |x| / 127, halves to even. Faster, less
+        accurate; other weights are an UnsupportedError. False: inputs keep their precision.
     nonfinite_scales: accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
     mmap: converted layers are mapped: nothing is read until it is used, and processes share the pages. False (or
         MOEKIT_MAP_FILES=0) reads them into memory, which survives that the file is cut short by someone later.
@@ -161,7 +166,7 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
 
 
