@@ -10,6 +10,9 @@ from . import _core
 from .quantised import QuantTensor
 
 
+_recorder = None  # of moekit.trace.record, while one is under way
+
+
 class Routing(NamedTuple):
     """Where tokens went. Arrays of the same kind as x, row-major."""
 
@@ -71,9 +74,12 @@ class MoeLayer:
         Returns y [..., O] of the kind and dtype of x. Raises TypeError (kind, dtype, gradients) and ValueError
         (shape, device, ids out of range); the layer stays usable.
         """
-        if not return_routing and token_ids is None and expert_ids is None and weights is None:
+        if _recorder is not None:
+            y, *routing = _recorder.call(self, x, token_ids, expert_ids, weights)
+        elif not return_routing and token_ids is None and expert_ids is None and weights is None:
             return self._core.forward(x)
-        y, *routing = self._core.forward_full(x, return_routing, token_ids, expert_ids, weights)
+        else:
+            y, *routing = self._core.forward_full(x, return_routing, token_ids, expert_ids, weights)
         return (y, Routing(*routing)) if return_routing else y
 
     @property
