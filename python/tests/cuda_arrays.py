@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 
+from dlpack_structs import Device, Managed, Tensor, Type, Version
+
 cuda = c.CDLL(os.path.join(os.environ["MOEKIT_CUDA_LIBRARY_PATH"], "libcuda.so.1"))
 POINTER = c.c_uint64
 for name in ("cuMemAlloc_v2", "cuMemFree_v2", "cuMemcpyHtoD_v2", "cuMemcpyDtoH_v2", "cuStreamCreate",
@@ -16,28 +18,6 @@ for name in ("cuMemAlloc_v2", "cuMemFree_v2", "cuMemcpyHtoD_v2", "cuMemcpyDtoH_v
 def call(name, *arguments):
     result = getattr(cuda, name)(*arguments)
     assert result == 0, f"{name}: {result}"
-
-
-class Device(c.Structure):
-    _fields_ = [("type", c.c_int32), ("index", c.c_int32)]
-
-
-class Type(c.Structure):
-    _fields_ = [("code", c.c_uint8), ("bits", c.c_uint8), ("lanes", c.c_uint16)]
-
-
-class Tensor(c.Structure):
-    _fields_ = [("data", c.c_void_p), ("device", Device), ("ndim", c.c_int32), ("dtype", Type),
-                ("shape", c.POINTER(c.c_int64)), ("strides", c.POINTER(c.c_int64)), ("byte_offset", c.c_uint64)]
-
-
-class Version(c.Structure):
-    _fields_ = [("major", c.c_uint32), ("minor", c.c_uint32)]
-
-
-class Managed(c.Structure):
-    _fields_ = [("version", Version), ("context", c.c_void_p), ("deleter", c.c_void_p), ("flags", c.c_uint64),
-                ("tensor", Tensor)]
 
 
 ALLOCATE = c.CFUNCTYPE(c.c_int, c.POINTER(Tensor), c.POINTER(c.POINTER(Managed)), c.c_void_p, c.c_void_p)
