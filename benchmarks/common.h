@@ -45,6 +45,7 @@ void register_limits();
 void register_sweeps();
 void register_layer();
 void register_dense();
+void register_load();
 void register_routing();
 #ifdef MOEKIT_WITH_ONEDNN
 void register_onednn();

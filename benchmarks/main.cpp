@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// moekit_benchmarks: kernels, layers, routing, packing, and the machine's limits. Google Benchmark's options apply,
+// moekit_benchmarks: kernels, layers, routing, loading, and the machine's limits. Google Benchmark's options apply,
 // e.g.
 //   moekit_benchmarks --benchmark_filter=layer/ --benchmark_out=new.json --benchmark_out_format=json
 #include <string>
@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   bench::register_sweeps();
   bench::register_layer();
   bench::register_dense();
+  bench::register_load();
   bench::register_routing();
 #ifdef MOEKIT_WITH_ONEDNN
   bench::register_onednn();

@@ -97,11 +97,11 @@ need_nvcc() {
   touch "$stamp"
 }
 
-# Builds the Python package (incrementally, in build/python) and installs it as a user's pip would.
+# need_moekit [FOLDER]: builds the Python package (incrementally, in FOLDER) and installs it as a user's pip would.
 need_moekit() {
   say "moekit's Python package"
   "$venv/bin/python" -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
-    --config-settings=build-dir=build/python . </dev/null
+    --config-settings=build-dir="${1:-build/python}" . </dev/null
 }
 
 mkdir -p build

@@ -60,8 +60,9 @@ run_release() { build_and_ctest release --label-exclude '^cuda$' --parallel "$(n
 # Without a device: kernels on the host, the library over a driver of our own, what nvcc made.
 run_cuda() { build_and_ctest release --label-regex '^cuda$' --parallel "$(nproc)"; }
 
+# Where the library was built for its own tests: nothing is compiled twice.
 run_python() {
-  need_moekit
+  if wanted release; then need_moekit build/release; else need_moekit; fi
   "$venv/bin/python" -m pytest -q -p no:cacheprovider python/tests
 }
 

@@ -10,6 +10,9 @@ from . import _core
 from .quantised import QuantTensor
 
 
+_recorder = None  # of moekit.trace.record, while one is under way
+
+
 class Routing(NamedTuple):
     """Where tokens went. Arrays of the same kind as x, row-major."""
 
@@ -38,7 +41,7 @@ class MoeLayer:
 
     @classmethod
     def from_arrays(cls, config: Mapping[str, Any], tensors: Mapping[str, Any], *, dtype: str = "auto",
-                    device: str = "cpu", backend: str = "auto") -> "MoeLayer":
+                    device: str = "cpu", backend: str = "auto", int8_activations: bool = False) -> "MoeLayer":
         """A layer from a configuration and its weights.
 
         config: nested dict with the fields of the C++ BlockConfig and snake_case enum names, e.g.
@@ -52,11 +55,12 @@ class MoeLayer:
             Shared experts the same under "shared.", and "shared_gate" [H]. A gate, up or down may be a `QuantTensor`.
         dtype: "auto" keeps the weights' own; or a weight format's name: weights in another one are converted.
         backend: "auto", or one to force.
+        int8_activations: as for `load_layer`.
 
         Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
         """
         arrays = {name: t._core if isinstance(t, QuantTensor) else t for name, t in tensors.items()}
-        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend), "arrays")
+        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend, int8_activations), "arrays")
 
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.
@@ -70,9 +74,12 @@ class MoeLayer:
         Returns y [..., O] of the kind and dtype of x. Raises TypeError (kind, dtype, gradients) and ValueError
         (shape, device, ids out of range); the layer stays usable.
         """
-        if not return_routing and token_ids is None and expert_ids is None and weights is None:
+        if _recorder is not None:
+            y, *routing = _recorder.call(self, x, token_ids, expert_ids, weights)
+        elif not return_routing and token_ids is None and expert_ids is None and weights is None:
             return self._core.forward(x)
-        y, *routing = self._core.forward_full(x, return_routing, token_ids, expert_ids, weights)
+        else:
+            y, *routing = self._core.forward_full(x, return_routing, token_ids, expert_ids, weights)
         return (y, Routing(*routing)) if return_routing else y
 
     @property
@@ -140,7 +147,7 @@ def _total_memory() -> int:
 
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
-               nonfinite_scales: bool = False, mmap: bool = True) -> MoeLayer:
+               nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -152,6 +159,9 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
     device: "cpu", or "cuda[:N]", "ascend[:N]": arrays stay in host memory and each call copies them.
     backend: "auto", or one to force ("reference").
+    int8_activations: experts whose weights are int8, 4 bit integers or fp4 multiply int8 inputs (W8A8, W4A8): x and the
+        hidden activations are rounded row by row to multiples -127 .. 127 of max |x| / 127, halves to even. Faster, less
+        accurate; other weights are an UnsupportedError. False: inputs keep their precision.
     nonfinite_scales: accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
     mmap: converted layers are mapped: nothing is read until it is used, and processes share the pages. False (or
         MOEKIT_MAP_FILES=0) reads them into memory, which survives that the file is cut short by someone later.
@@ -161,7 +171,7 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
 
 

@@ -36,8 +36,11 @@ py::dict cpu_facts() {
   flags["avx2"] = (features & kAvx2) != 0;
   flags["avx512"] = (features & kAvx512) != 0;
   flags["avx512bf16"] = (features & kAvx512Bf16) != 0;
+  flags["avx512vnni"] = (features & kAvx512Vnni) != 0;
+  flags["avxvnni"] = (features & kAvxVnni) != 0;
   flags["amx"] = (features & kAmxBf16) != 0;
   flags["neon"] = (features & kNeon) != 0;
+  flags["neondot"] = (features & kNeonDot) != 0;
   py::dict out;
   out["features"] = flags;
   out["amx_refused"] = amx_refused();
@@ -52,6 +55,7 @@ py::dict cpu_facts() {
   py::dict names;
   names["float32"] = std::string(chosen.f32_name);
   names["bfloat16"] = std::string(chosen.bf16_name);
+  names["int8"] = std::string(chosen.integer_name);
   out["chosen"] = names;
   return out;
 }

@@ -164,8 +164,11 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
   return std::make_shared<MoeLayer>(config, block, options);
 }
 
-LayerOptions options_of(const std::string& dtype, const std::string& device, const std::string& backend) {
-  return {dtype, parse_device(device), backend};
+LayerOptions options_of(const std::string& dtype, const std::string& device, const std::string& backend,
+                        bool int8_activations) {
+  LayerOptions options{dtype, parse_device(device), backend};
+  options.int8_activations = int8_activations;
+  return options;
 }
 
 }  // namespace
@@ -173,13 +176,15 @@ LayerOptions options_of(const std::string& dtype, const std::string& device, con
 void bind_moe(py::module_& module) {
   module.def("make_moe", [](const py::object& gate_weight, const py::object& gate_bias, const py::list& weights,
                             const py::list& biases, std::int64_t input_dim, std::int64_t output_dim,
-                            const std::string& dtype, const std::string& device, const std::string& backend) {
+                            const std::string& dtype, const std::string& device, const std::string& backend,
+                            bool int8_activations) {
     if (biases.size() != weights.size()) throw py::value_error("[MoE] one bias (or None) an expert is needed");
-    return make_moe(gate_weight, gate_bias, weights, biases, input_dim, output_dim, options_of(dtype, device, backend));
+    return make_moe(gate_weight, gate_bias, weights, biases, input_dim, output_dim,
+                    options_of(dtype, device, backend, int8_activations));
   });
   module.def("from_arrays", [](const py::dict& config, const py::dict& tensors, const std::string& dtype,
-                               const std::string& device, const std::string& backend) {
-    return from_arrays(config, tensors, options_of(dtype, device, backend));
+                               const std::string& device, const std::string& backend, bool int8_activations) {
+    return from_arrays(config, tensors, options_of(dtype, device, backend, int8_activations));
   });
 }
 

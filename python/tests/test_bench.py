@@ -2,16 +2,18 @@
 """`moekit bench` runs and its files have their fields. Nothing here judges a time."""
 import json
 
+import numpy as np
 import pytest
 
-from moekit.bench import report, suite, timing
+from moekit.bench import remote, report, suite, timing
 from moekit.cli import main
 
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "run.json"
-    assert main(["bench", "--quick", "--threads", "2", "--json", str(path)]) == 0
+    no_peers = tmp_path_factory.mktemp("peers")  # whatever .peers holds
+    assert main(["bench", "--quick", "--threads", "2", "--json", str(path), "--peers", str(no_peers)]) == 0
     return path
 
 
@@ -32,13 +34,18 @@ def test_a_run_has_its_fields(quick_run):
         for name, t in row["times"].items():
             assert 0 < t["least_s"] <= t["q1_s"] <= t["median_s"] <= t["q3_s"] and t["samples"] >= 5
             assert row["errors"][name] <= suite.LARGEST_ERROR[row["shape"]["dtype"]]
+            rate = row["rates"][name]
+            assert rate["bytes_per_s"] == pytest.approx(row["bytes_of"][name] / t["median_s"])
+            assert rate["of_dram"] == pytest.approx(rate["bytes_per_s"] / limits["dram"])
+            assert 0 < rate["of_peak"] == pytest.approx(rate["flops_per_s"] / max(limits["bf16"], limits["fp32"])) or \
+                row["shape"]["dtype"] == "float32"
         for name, ratio in row["ratios"].items():
             assert ratio == pytest.approx(row["times"][name]["median_s"] / row["times"][row["ratio_over"]]["median_s"])
 
 
 def test_every_competitor_is_timed_or_named(quick_run):
     expected = {"dropin": {"moekit.torch.MoE", "moekit.MoE (NumPy)", "torch eager", "torch.compile"},
-                "layer": {"moekit", "transformers eager", "transformers batched_mm", "transformers grouped_mm"}}
+                "layer": {"moekit", "transformers eager", "transformers batched_mm", "transformers grouped_mm", *remote.NAMES}}
     for row in json.loads(quick_run.read_text())["rows"]:
         assert set(row["times"]) | set(row["not_measured"]) == expected[row["suite"]]
         assert not set(row["times"]) & set(row["not_measured"])
@@ -68,15 +75,11 @@ def test_a_file_that_is_no_run_is_refused(text, tmp_path, capsys):
 
 
 def _case(competitors):
-    import numpy as np
-
     return suite.Case("dropin", {"experts": 1, "input": 1, "output": 1, "batch": 1, "dtype": "float32"}, competitors,
                       np.ones((1, 1)), lambda y: y, 1.0, 1.0, {})
 
 
 def test_wrong_and_failing_peers_are_named_and_not_timed():
-    import numpy as np
-
     def fails(x):
         raise RuntimeError("no such kernel")
 
@@ -89,8 +92,6 @@ def test_wrong_and_failing_peers_are_named_and_not_timed():
 
 
 def test_a_wrong_result_of_moekit_is_reported():
-    import numpy as np
-
     row = suite.run(_case([timing.Competitor("moekit", lambda x: x + 1, [np.ones((1, 1))])]), 0.0)
     assert suite.wrong(row) and row["times"] == {}
     facts = {"machine": {"cpu": "c", "threads": 1, "kernels": {}, "load_average": 0.0, "commit": None, "moekit": "0",
@@ -98,7 +99,7 @@ def test_a_wrong_result_of_moekit_is_reported():
              "quick": False, "limits": {"dram": 1.0, "fp32": 1.0, "bf16": 0.0}, "rows": [row],
              "not_measured": {"layer": "no torch"}}
     text = report.render(facts)
-    assert "not measured: moekit (wrong result" in text and "torch not installed" in text and "no torch" in text
+    assert "not run: moekit (wrong result" in text and "torch not installed" in text and "no torch" in text
 
 
 def test_competitors_take_turns_over_all_inputs():

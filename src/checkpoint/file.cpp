@@ -75,7 +75,8 @@ const std::byte* FileStorage::read(std::size_t offset, std::size_t bytes, ByteSc
     checkpoint_error(
         "read", path_,
         "bytes " + std::to_string(offset) + " + " + std::to_string(bytes) + " of a file of " + std::to_string(size_));
-  scratch.resize(std::max<std::size_t>(bytes, 1));
+  // It only grows: what a vector makes anew it writes.
+  if (scratch.size() < std::max<std::size_t>(bytes, 1)) scratch.resize(std::max<std::size_t>(bytes, 1));
   read_into(offset, bytes, scratch.data());
   return scratch.data();
 }

@@ -6,6 +6,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace moekit {
@@ -38,15 +41,18 @@ Detected detect() {
   if (!osxsave) return found;
   const std::uint64_t state = enabled_state();
   constexpr std::uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;  // XCR0: SSE+AVX; + opmask, ZMM; TILECFG+TILEDATA
-  std::uint32_t b7 = 0, d7 = 0, a71 = 0;
+  std::uint32_t b7 = 0, c7 = 0, d7 = 0, a71 = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return found;
   b7 = b;
+  c7 = c;
   d7 = d;
   if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) a71 = a;
   if ((state & kYmm) == kYmm && fma && (b7 >> 5 & 1u) != 0) found.features |= kAvx2;
+  if ((found.features & kAvx2) != 0 && (a71 >> 4 & 1u) != 0) found.features |= kAvxVnni;
   const bool avx512 = (b7 >> 16 & 1u) && (b7 >> 17 & 1u) && (b7 >> 30 & 1u) && (b7 >> 31 & 1u);  // F, DQ, BW, VL
   if ((found.features & kAvx2) != 0 && (state & kZmm) == kZmm && avx512) {
     found.features |= kAvx512;
+    if ((c7 >> 11 & 1u) != 0) found.features |= kAvx512Vnni;
     if ((a71 >> 5 & 1u) != 0) found.features |= kAvx512Bf16;
     const bool amx = (d7 >> 22 & 1u) != 0 && (d7 >> 24 & 1u) != 0;  // AMX-BF16, AMX-TILE
     if (amx && (found.features & kAvx512Bf16) != 0 && (state & kTiles) == kTiles) {
@@ -62,7 +68,11 @@ Detected detect() {
 
 #elif defined(__aarch64__)
 
-Detected detect() { return {kNeon, false}; }  // Advanced SIMD is part of every AArch64 Linux
+// Advanced SIMD is part of every AArch64 Linux.
+Detected detect() {
+  const bool dot = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  return {kNeon | (dot ? std::uint32_t{kNeonDot} : 0u), false};
+}
 
 #else
 

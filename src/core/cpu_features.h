@@ -13,6 +13,9 @@ enum CpuFeature : std::uint32_t {
   kAvx512Bf16 = 1u << 2,
   kAmxBf16 = 1u << 3,  // and the kernel's permission for tile state
   kNeon = 1u << 4,
+  kAvx512Vnni = 1u << 5,
+  kAvxVnni = 1u << 6,  // VNNI on 256 bits, without AVX-512
+  kNeonDot = 1u << 7,  // products of bytes (FEAT_DotProd)
 };
 
 /// Features of the host; AMX only after the kernel granted the tile state (asked for once).

@@ -3,32 +3,39 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace moekit {
 namespace {
 
-// Inlined into the loops below.
+// Both sides of a choice are computed, so that the loops into which these are inlined are of vectors.
+std::int32_t choose(bool first, std::int32_t a, std::int32_t b) noexcept {
+  const std::int32_t mask = -static_cast<std::int32_t>(first);
+  return (a & mask) | (b & ~mask);
+}
+
 float fp16(std::uint16_t value) noexcept {
-  const std::uint32_t sign = std::uint32_t{value & 0x8000u} << 16;
-  const std::uint32_t exponent = (value >> 10) & 31u, mantissa = value & 0x3ffu;
-  if (exponent == 31) return float_from_bits(sign | 0x7f800000u | mantissa << 13);
-  if (exponent != 0) return float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
-  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;  // subnormal: mantissa 2^-24
-  return sign != 0 ? -magnitude : magnitude;
+  const std::int32_t code = value & 0x7fff, sign = value >> 15;
+  const std::int32_t normal = (code << 13) + (112 << 23), special = code << 13 | 0x7f800000;
+  // Below 2^-14: multiples of 2^-24.
+  const auto small = static_cast<std::int32_t>(bits_from_float(static_cast<float>(code) * 0x1p-24f));
+  const std::int32_t bits = choose(code < 0x400, small, choose(code >= 0x7c00, special, normal));
+  return float_from_bits(static_cast<std::uint32_t>(bits) | static_cast<std::uint32_t>(sign) << 31);
 }
 
 float fp8_e4m3(std::uint8_t value) noexcept {
-  if ((value & 0x7fu) == 0x7fu) return std::numeric_limits<float>::quiet_NaN();
   // Normal: the bits of a float32 with another bias, 127 - 7. Below: mantissa 2^-9.
-  const std::uint32_t code = value & 0x7fu;
-  const float magnitude = code >= 8 ? float_from_bits((code << 20) + (120u << 23)) : static_cast<float>(code) * 0x1p-9f;
-  return (value & 0x80u) != 0 ? -magnitude : magnitude;
+  const std::int32_t code = value & 0x7f, normal = (code << 20) + (120 << 23);
+  const auto small = static_cast<std::int32_t>(bits_from_float(static_cast<float>(code) * 0x1p-9f));
+  const auto bits = static_cast<std::uint32_t>(choose(code == 0x7f, 0x7fc00000, choose(code < 8, small, normal)));
+  const std::uint32_t sign = code == 0x7f ? 0u : std::uint32_t{value} >> 7 << 31;
+  return float_from_bits(bits | sign);
 }
 
 float fp8_e8m0(std::uint8_t value) noexcept {
-  if (value == 255) return std::numeric_limits<float>::quiet_NaN();
-  return float_from_bits(value != 0 ? std::uint32_t{value} << 23 : 0x00400000u);  // 2^-127 is subnormal
+  const std::int32_t code = value;
+  // 2^-127 is subnormal; the shift of 255 is infinity's bits.
+  const std::int32_t bits = choose(code == 0, 0x00400000, code << 23) | choose(code == 255, 0x00400000, 0);
+  return float_from_bits(static_cast<std::uint32_t>(bits));
 }
 
 }  // namespace
@@ -81,6 +88,10 @@ T load(const void* data, std::int64_t index) noexcept {
 template <class T, class Convert>
 void load_all(const void* data, std::int64_t first, std::int64_t stride, std::int64_t count, float* out,
               Convert convert) noexcept {
+  if (stride == 1) {  // a loop of vectors
+    for (std::int64_t i = 0; i < count; ++i) out[i] = convert(load<T>(data, first + i));
+    return;
+  }
   for (std::int64_t i = 0; i < count; ++i) out[i] = convert(load<T>(data, first + i * stride));
 }
 
@@ -92,11 +103,16 @@ void load_as_float(const void* data, DType dtype, std::int64_t first, std::int64
   switch (dtype) {
     case DType::kFloat64: return load_all<double>(data, first, stride, count, out, cast);
     case DType::kFloat32: return load_all<float>(data, first, stride, count, out, cast);
-    case DType::kBFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, bf16_to_float);
-    case DType::kFloat16: return load_all<std::uint16_t>(data, first, stride, count, out, fp16);
-    case DType::kFloat8E4M3: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e4m3);
-    case DType::kFloat8E5M2: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e5m2_to_float);
-    case DType::kFloat8E8M0: return load_all<std::uint8_t>(data, first, stride, count, out, fp8_e8m0);
+    case DType::kBFloat16:
+      return load_all<std::uint16_t>(data, first, stride, count, out, [](auto v) { return bf16_to_float(v); });
+    case DType::kFloat16:
+      return load_all<std::uint16_t>(data, first, stride, count, out, [](auto v) { return fp16(v); });
+    case DType::kFloat8E4M3:
+      return load_all<std::uint8_t>(data, first, stride, count, out, [](auto v) { return fp8_e4m3(v); });
+    case DType::kFloat8E5M2:
+      return load_all<std::uint8_t>(data, first, stride, count, out, [](auto v) { return fp8_e5m2_to_float(v); });
+    case DType::kFloat8E8M0:
+      return load_all<std::uint8_t>(data, first, stride, count, out, [](auto v) { return fp8_e8m0(v); });
     case DType::kInt64: return load_all<std::int64_t>(data, first, stride, count, out, cast);
     case DType::kInt32: return load_all<std::int32_t>(data, first, stride, count, out, cast);
     case DType::kInt16: return load_all<std::int16_t>(data, first, stride, count, out, cast);

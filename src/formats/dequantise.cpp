@@ -10,13 +10,13 @@ void QuantRows::resize(const WeightFormat& of, std::int64_t row_count, std::int6
   const auto of_rows = [&](std::int64_t each) {
     return static_cast<std::size_t>(checked_mul(rows, each, "quantised matrix"));
   };
-  codes.resize(of_rows(cols));
   scales.resize(of_rows(of.groups(cols)));
   zeros.resize(of.offset == Offset::kNone ? 0 : scales.size());
   row_scales.resize(of.row_scale == RowScale::kNone ? 0 : of_rows(1));
   super_scales.resize(of_rows(of.supers(cols)));
   super_mins.resize(of.offset == Offset::kMin ? super_scales.size() : 0);
   column_groups.clear();
+  words = {};
 }
 
 GroupScale group_scale(const QuantRows& matrix, std::int64_t r, std::int64_t g) noexcept {

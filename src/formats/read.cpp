@@ -27,6 +27,11 @@ constexpr PackingRule kPackings[] = {
 
 void check_finite(const std::vector<float>& values, std::int64_t a_row, const char* what, const MatrixRef& matrix,
                   const TensorRef& tensor, bool divides = false) {
+  // All of them first, so that the usual case is a loop of vectors.
+  unsigned bad = 0;
+  for (const float value : values)
+    bad |= ((bits_from_float(value) & 0x7f800000u) == 0x7f800000u || (divides && value == 0.0f)) ? 1u : 0u;
+  if (bad == 0) return;
   for (std::size_t i = 0; i < values.size(); ++i)
     if (!std::isfinite(values[i]) || (divides && values[i] == 0.0f)) {
       const auto at = static_cast<std::int64_t>(i);
@@ -61,6 +66,7 @@ void read_floats(const MatrixRef& matrix, bool nonfinite_scales, ReadScratch& sc
   scratch.floats.resize(static_cast<std::size_t>(checked_mul(matrix.rows, matrix.cols, matrix.tensor.name)));
   if (matrix.quant != nullptr) {
     decode(matrix, nonfinite_scales, scratch);
+    if (scratch.quant.words) expand_words(scratch.quant);
     for (std::int64_t r = 0; r < matrix.rows; ++r)
       dequantise_row(scratch.quant, r, scratch.floats.data() + r * matrix.cols);
     return;
@@ -81,6 +87,13 @@ MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfin
 
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch) {
+  read_words(matrix, format, nonfinite_scales, scratch);
+  if (scratch.quant.words) expand_words(scratch.quant);
+  return scratch.quant;
+}
+
+const QuantRows& read_words(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
+                            ReadScratch& scratch) {
   if (matrix.quant != nullptr && matrix.quant->format == format) {
     decode(matrix, nonfinite_scales, scratch);
     return scratch.quant;
@@ -97,6 +110,7 @@ const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& for
                               std::to_string(scratch.floats[i]) + ", which " + std::string(format.name) +
                               " cannot hold");
   scratch.quant.resize(format, matrix.rows, matrix.cols);
+  resize_codes(scratch.quant);
   quantise(scratch.floats.data(), scratch.quant);
   return scratch.quant;
 }

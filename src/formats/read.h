@@ -12,6 +12,7 @@ namespace moekit {
 /// Memory that reading uses again for the next matrix. One a thread.
 struct ReadScratch {
   ByteScratch bytes, scale_bytes;
+  ByteScratch words;  // codes in another order than the file's
   std::vector<float> floats;
   QuantRows quant;
   std::int64_t first_row = 0;  // of the matrix that is read in its own matrix, for messages
@@ -27,6 +28,9 @@ MatrixView read_plain(const MatrixRef& matrix, ReadScratch& scratch, bool nonfin
 /// range; UnsupportedError for a format that has no quantiser.
 const QuantRows& read_quantised(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
                                 ReadScratch& scratch);
+/// The same, with codes left in words where they are in words in the file. The words live until scratch is next used.
+const QuantRows& read_words(const MatrixRef& matrix, const WeightFormat& format, bool nonfinite_scales,
+                            ReadScratch& scratch);
 
 /// The tensor itself when its elements are plain; one of float32 in memory with the same shape when it is in blocks.
 TensorRef decoded(const TensorRef& tensor);

@@ -11,7 +11,7 @@ Family beam() {
   family.shared_count = {{}, 0.0};
   family.groups = {{"n_group"}, {}};
   family.kept_groups = {{"topk_group"}, {}};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   family.layer_rule.first = {{}, 3.0};
   family.layer_rule.type_list = "mlp_layer_types";
   return family;

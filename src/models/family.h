@@ -53,6 +53,9 @@ struct LayerRule {
   const char* pattern = nullptr;  // a string with a letter for each layer, E for one with experts
 };
 
+/// The rule without a field: experts in every layer.
+LayerRule every_layer();
+
 /// A field that names the selection method: the group rule holds for one of its values only.
 struct GroupSwitch {
   const char* field = nullptr;

@@ -171,7 +171,7 @@ void rename_fields(const GgufArchitecture& architecture, const Json::Object& pai
   }
   family.has_selection_bias = {{}, architecture.optional_bias && !seen.selection_bias ? 0.0 : 1.0};
   family.activation = {};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   family.layer_rule.sparse_list = kMoeLayers;
   family.nested = nullptr;
 }

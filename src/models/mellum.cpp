@@ -8,7 +8,7 @@ Family mellum() {
   Family family = qwen3_moe();
   family.name = "mellum";
   family.renorm.absent = 1.0;
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   family.layer_rule.type_list = "mlp_layer_types";
   family.irrelevant = {"mtp_mlp_layer_types"};
   return family;

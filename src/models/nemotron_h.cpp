@@ -14,7 +14,7 @@ Family nemotron_h() {
   family.scale.absent = 1.0;
   family.shared_count = {{}, 0.0};
   family.shared_intermediate = {{"moe_shared_expert_intermediate_size"}, {}};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   family.layer_rule.type_list = "layers_block_type";
   family.layer_rule.sparse_types = {"moe"};
   family.layer_rule.dense_types = {"mamba", "attention", "full_attention", "mlp"};

@@ -8,7 +8,7 @@ Family olmoe() {
   Family family = qwen3_moe();
   family.name = "olmoe";
   family.intermediate = {{"intermediate_size"}, {}};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   return family;
 }
 

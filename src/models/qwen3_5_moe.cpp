@@ -12,7 +12,7 @@ Family qwen3_5_moe() {
   family.aliases = {"qwen3_5_moe_text"};
   family.renorm = {{}, 1.0};
   family.known_values = {{"norm_topk_prob", {true}}};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   family.stacked = Stacked::kByShape;
   return family;
 }

@@ -10,7 +10,7 @@ Family solar_open() {
   family.scale.absent = 1.0;
   family.groups = {{"n_group"}, 1.0, 1.0};
   family.kept_groups = {{"topk_group"}, 1.0, 1.0};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   return family;
 }
 

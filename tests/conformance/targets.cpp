@@ -97,9 +97,10 @@ void survive(const DeviceError&, int attempt) {
 }
 
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
-                    const std::string& dtype) {
+                    const std::string& dtype, bool int8_activations) {
   const ForcedIsa forced(target.isa);
   LayerOptions options;
+  options.int8_activations = int8_activations;
   options.dtype = dtype;
   options.backend = target.backend;
   options.device.kind = backend_by_name(target.backend).device();

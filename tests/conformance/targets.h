@@ -48,7 +48,7 @@ auto despite_faults(const Action& action) {
 
 /// A layer packed for a target.
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
-                    const std::string& dtype);
+                    const std::string& dtype, bool int8_activations = false);
 /// The same without the layer around it.
 std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                                         const std::string& dtype);

@@ -19,16 +19,16 @@ struct Stream {
   Stream(const QuantVariant& variant, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
     conformance::Rng rng(seed);
     const MatrixRef matrix = conformance::random_quantised(rng, variant, rows, cols);
-    ReadScratch scratch;
-    quant = read_quantised(matrix, variant.format, false, scratch);
+    ReadScratch read;
+    quant = read_quantised(matrix, variant.format, false, read);
     format = tile_format(variant.format, cols, false, !quant.column_groups.empty());
     columns.assign(static_cast<std::size_t>(format.steps * kQuantStep), 0);
     for (std::int64_t k = 0; k < cols; ++k)
       columns[static_cast<std::size_t>(k)] = static_cast<std::uint16_t>(quant.group_of(k));
     bytes = AlignedBuffer(static_cast<std::size_t>(2 * format.bytes()));
-    std::vector<std::uint8_t> plane;
+    StreamScratch scratch;
     for (int half = 0; half < 2; ++half)
-      pack_stream(quant, half * kTileColumns, format, plane, bytes.data() + half * format.bytes());
+      pack_stream(quant, half * kTileColumns, format, scratch, bytes.data() + half * format.bytes());
   }
   QuantRows quant;
   TileFormat format;

@@ -8,7 +8,7 @@ import numpy as np
 
 import moekit
 
-from .suite import Case
+from .suite import Case, Options
 from .timing import Competitor
 
 # experts, input, output, batch
@@ -84,11 +84,11 @@ def _to_numpy(y) -> np.ndarray:
     return y.astype(np.float64) if isinstance(y, np.ndarray) else y.detach().double().numpy()
 
 
-def cases(quick: bool) -> Iterator[Case]:
+def cases(options: Options) -> Iterator[Case]:
     """Cases one after the other, so that one at a time is in memory. Raises ImportError without torch."""
     import torch
 
     with torch.no_grad():  # and off while a case runs: the generator waits inside
         for dtype in ("float32", "bfloat16"):
-            for shape in QUICK_SHAPES if quick else SHAPES:
-                yield _case(shape, dtype, quick)
+            for shape in QUICK_SHAPES if options.quick else SHAPES:
+                yield _case(shape, dtype, options.quick)

@@ -12,7 +12,10 @@ def shape_text(row: Mapping[str, Any]) -> str:
     s = row["shape"]
     if row["suite"] == "dropin":
         return f"{s['dtype']} ({s['experts']}, {s['input']} -> {s['output']}) batch {s['batch']}"
-    return f"{s['dtype']} T = {s['T']}"
+    if row["suite"] == "generate":
+        return f"{s['phase']} {s['tokens']} tokens, {s['dtype']}"
+    routing = "" if s["routing"] == "uniform" else f", {s['routing']}"
+    return f"{s['model']} {s['dtype']} T = {s['T']}{routing}"
 
 
 def _milliseconds(t: Mapping[str, float]) -> str:
@@ -20,41 +23,57 @@ def _milliseconds(t: Mapping[str, float]) -> str:
     return f"{1e3 * t['median_s']:.4g} ms ±{spread:.0f}%"
 
 
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    """Time, and how many times moekit's it is."""
-    if name not in row["times"]:
-        return "-"
-    ratio = f" {row['ratios'][name]:6.2f}x" if name in row["ratios"] else ""
-    return _milliseconds(row["times"][name]) + ratio
-
-
 def table(rows) -> list[str]:
-    """Columns as wide as their widest cell, the first one to the left."""
+    """Columns as wide as their widest cell, the first two to the left."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+    return ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
             for row in rows]
 
 
-def suite_lines(suite: str, rows, limits) -> list[str]:
+def _reduced(rows) -> list[str]:
+    """Where a layer has fewer experts than its model."""
+    return list(dict.fromkeys(f"{s['model']}: {s['experts']} of its {s['of_experts']} experts, as memory allows"
+                              for s in (r["shape"] for r in rows) if s.get("of_experts", 0) > s.get("experts", 0)))
+
+
+def suite_lines(suite: str, rows) -> list[str]:
+    """A line a competitor, its case before the first of them."""
     rows = [r for r in rows if r["suite"] == suite]
-    names = list(dict.fromkeys(name for r in rows for name in r["times"]))
-    lines = [["case", *names, "GB/s", "of DRAM", "TF/s", "of peak"]]
+    lines = [["case", "", "time", "over moekit", "GB/s", "of DRAM", "TF/s", "of peak"]]
+    if suite == "generate":
+        lines[0].append("tokens/s")
     for r in rows:
-        ours = r["times"].get(r["ratio_over"])
-        work = ["-"] * 4
-        if ours:
-            read, flops = r["weight_bytes"] / ours["median_s"], r["flops"] / ours["median_s"]
-            peak = limits["bf16"] if r["shape"]["dtype"] == "bfloat16" and limits["bf16"] else limits["fp32"]
-            work = [f"{read / 1e9:.3g}", f"{read / limits['dram']:.0%}", f"{flops / 1e12:.3g}", f"{flops / peak:.0%}"]
-        lines.append([shape_text(r), *(_cell(r, n) for n in names), *work])
-    missing: dict[str, list[str]] = {}
+        for name, t in r["times"].items():
+            rate = r["rates"][name]
+            lines.append([shape_text(r) if name == next(iter(r["times"])) else "", name, _milliseconds(t),
+                          f"{r['ratios'][name]:.2f}x" if name in r["ratios"] else "",
+                          f"{rate['bytes_per_s'] / 1e9:.3g}", f"{rate['of_dram']:.0%}", f"{rate['flops_per_s'] / 1e12:.3g}",
+                          f"{rate['of_peak']:.0%}"])
+            if suite == "generate":
+                lines[-1].append(f"{r['shape']['tokens'] / t['median_s']:.4g}")
+    out = ["", suite, *_reduced(rows), *table(lines)]
+    details = dict.fromkeys(f"{name}: {text}" for r in rows for name, text in r["details"].items() if name in r["times"])
+    return out + list(details) + _missing_lines(rows)
+
+
+def _missing_lines(rows) -> list[str]:
+    """A line a reason: who did not run for it, and where, if not in all cases (of a dtype)."""
+    who: dict[str, dict[str, list]] = {}  # reason -> name -> rows
     for r in rows:
         for name, reason in r["not_measured"].items():
-            missing.setdefault(f"{name} ({reason})", []).append(shape_text(r))
-    out = ["", suite, *table(lines)]
-    for what, where in missing.items():
-        out.append(f"not measured: {what}" + ("" if len(where) == len(rows) else f" at {'; '.join(where)}"))
-    return out
+            who.setdefault(reason, {}).setdefault(name, []).append(r)
+    groups: dict[tuple, list[str]] = {}
+    for reason, names in who.items():
+        for name, where in names.items():
+            dtypes = dict.fromkeys(r["shape"]["dtype"] for r in where)
+            if len(where) == len(rows):
+                text = ""
+            elif len(where) == sum(r["shape"]["dtype"] in dtypes for r in rows):
+                text = f" in {', '.join(dtypes)}"
+            else:
+                text = f" at {'; '.join(map(shape_text, where))}"
+            groups.setdefault((reason, text), []).append(name)
+    return [f"not run: {', '.join(names)}{text} ({reason})" for (reason, text), names in groups.items()]
 
 
 def render(facts: Mapping[str, Any]) -> str:
@@ -71,14 +90,15 @@ def render(facts: Mapping[str, Any]) -> str:
     if facts["quick"]:
         lines.append("--quick: shapes and times too small to mean anything")
     for suite in dict.fromkeys(r["suite"] for r in facts["rows"]):
-        lines += suite_lines(suite, facts["rows"], limits)
-    lines += [f"not measured: suite {suite} ({reason})" for suite, reason in facts["not_measured"].items()]
+        lines += suite_lines(suite, facts["rows"])
+    lines += [f"not run: suite {suite} ({reason})" for suite, reason in facts["not_measured"].items()]
     if "compared" in facts:
         lines += ["", "against the old run: old time / new time"] + table(
             [["case", *dict.fromkeys(n for c in facts["compared"] for n in c["speedup"])]] +
             [[c["case"], *(f"{c['speedup'][n]:.2f}" if n in c["speedup"] else "-"
                            for n in dict.fromkeys(k for d in facts["compared"] for k in d["speedup"]))]
              for c in facts["compared"]])
+    lines += [f"drawn: {path}" for path in facts.get("plots", ())]
     return "\n".join(lines)
 
 

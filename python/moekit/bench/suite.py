@@ -2,7 +2,7 @@
 """One case of a suite: competitors are checked against a reference, then timed together."""
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -11,7 +11,24 @@ from .timing import Competitor, interleaved
 # Squared error over squared reference (float64) that a competitor may have. float32: sums of a few thousand products at
 # 2^-24 each; bfloat16: inputs, intermediates and outputs rounded at 2^-9, a few times 2^-18, and a router logit between 8
 # and 16 that rounds the other way changes one of eight weights by 6 %: 4e-4 of a row. One wrong expert would be 0.2.
-LARGEST_ERROR = {"float32": 1e-10, "bfloat16": 1e-3}
+#
+# Quantised weights are compared with the weights they came from, whoever quantised them: the bounds are a few times the
+# rounding of a weight (int8 by row and in groups, e4m3, int4 and e2m1 in groups of 32), and rows may be int8 as well.
+# Those errors are of a few rows, so they scatter; one wrong expert of ten would still be 0.2.
+LARGEST_ERROR = {"float32": 1e-10, "bfloat16": 1e-3, "int8": 5e-3, "fp8": 2e-2, "int4": 0.12, "mxfp4": 0.16}
+
+
+class Options(NamedTuple):
+    """What the command line asks of a suite."""
+
+    quick: bool = False
+    shapes: Sequence[str] = ("qwen3-30b",)
+    formats: Sequence[str] = ("bfloat16",)
+    tokens: Sequence[int] = (1, 4, 16, 64, 256, 1024)
+    routings: Sequence[str] = ("uniform",)
+    memory: int = 0  # bytes that a layer and its copies may take, 0: half of what is available
+    peers: Optional[str] = None  # folder of scripts/bench_peers.sh
+    threads: int = 1
 
 
 class Case(NamedTuple):
@@ -23,6 +40,10 @@ class Case(NamedTuple):
     weight_bytes: float  # read by one call, mean over the inputs
     flops: float
     not_measured: Mapping[str, str]  # competitor -> reason
+    # Bytes of weights that a call of a competitor needs where they are not `weight_bytes`, and what it says it runs.
+    bytes_of: Mapping[str, float] = {}
+    details: Mapping[str, str] = {}
+    largest_error: Optional[float] = None  # where LARGEST_ERROR does not hold
 
 
 def error_of(y: np.ndarray, reference: np.ndarray) -> float:
@@ -43,15 +64,28 @@ def run(case: Case, seconds: float) -> dict:
                 raise
             missing[competitor.name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
-        if errors[competitor.name] > LARGEST_ERROR[case.shape["dtype"]]:
+        if not errors[competitor.name] <= (case.largest_error or LARGEST_ERROR[case.shape["dtype"]]):
             missing[competitor.name] = f"wrong result, squared error {errors[competitor.name]:.2g}"
         else:
             timed.append(competitor)
-    times = interleaved(timed, seconds) if timed else {}
+    times = interleaved(timed, seconds, failed=missing) if timed else {}
     ours = next((name for name in times if name.startswith("moekit")), None)
     ratios = {name: t["median_s"] / times[ours]["median_s"] for name, t in times.items() if name != ours} if ours else {}
     return {"suite": case.suite, "shape": dict(case.shape), "times": times, "ratio_over": ours, "ratios": ratios,
-            "errors": errors, "not_measured": missing, "weight_bytes": case.weight_bytes, "flops": case.flops}
+            "errors": errors, "not_measured": missing, "weight_bytes": case.weight_bytes, "flops": case.flops,
+            "bytes_of": {name: case.bytes_of.get(name, case.weight_bytes) for name in times},
+            "details": dict(case.details)}
+
+
+def add_shares(row: dict, limits: Mapping[str, Any]) -> None:
+    """What each time means: GB/s of the weights that the competitor's format needs and TF/s, and their fractions of the
+    limits of the run (memory reads; multiply-adds in float32, in bfloat16 for other formats where the host has them)."""
+    peak = limits["fp32"] if row["shape"]["dtype"] == "float32" or not limits["bf16"] else limits["bf16"]
+    row["rates"] = {}
+    for name, t in row["times"].items():
+        read, flops = row["bytes_of"][name] / t["median_s"], row["flops"] / t["median_s"]
+        row["rates"][name] = {"bytes_per_s": read, "of_dram": read / limits["dram"], "flops_per_s": flops,
+                              "of_peak": flops / peak}
 
 
 def wrong(row: Mapping[str, Any]) -> bool:

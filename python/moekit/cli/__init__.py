@@ -15,7 +15,7 @@ import sys
 
 from .. import CheckpointError, DeviceError, UnsupportedError, __version__
 
-COMMANDS = ("doctor", "inspect", "verify", "convert", "demo", "bench")
+COMMANDS = ("doctor", "inspect", "verify", "convert", "demo", "bench", "trace")
 
 EXIT_OK, EXIT_DIFFERS, EXIT_USAGE, EXIT_UNUSABLE = 0, 1, 2, 3
 _EXIT_CODES = """exit codes:

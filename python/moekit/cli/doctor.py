@@ -74,7 +74,6 @@ def _amx(cpu) -> dict:
 
 
 def _isas(cpu) -> list[dict]:
-    needs = {"amx": "amx", "avx512bf16": "avx512bf16", "avx512": "avx512", "avx2": "avx2", "neon": "neon"}
     rows = []
     for name in cpu.get("isas", []):
         usable = name in cpu["usable_isas"]
@@ -87,7 +86,7 @@ def _isas(cpu) -> list[dict]:
         elif name == "amx":
             reason = _amx(cpu)["reason"] or "lacks avx512bf16"
         else:
-            reason = f"the processor lacks {needs.get(name, name)}"
+            reason = f"the processor lacks {name}"
         rows.append({"name": name, "usable": usable, "chosen_for": chosen, "reason": reason})
     return rows
 

@@ -25,7 +25,6 @@ class CpuBackend final : public Backend {
   Support available() const override { return {}; }
 
   Support supports(const BlockConfig&, const BlockFormats& formats) const override {
-    if (formats.int8_activations) return {"activations stay as they are here"};
     return supports_formats(formats);
   }
 

@@ -12,6 +12,7 @@ namespace {
 /// Rows beyond this unpack once for all instead: four rows' multiply-adds take as long as the unpacking that they
 /// share.
 constexpr int kFusedRows = 4;
+constexpr std::int64_t kFusedAhead = 2048;  // bytes of a stream
 
 template <Read kRead, Form kForm, int R>
 void fused_rows(const QuantPanels& quant, const std::byte* panel, const std::byte* a, float* c) {
@@ -26,6 +27,9 @@ void fused_rows(const QuantPanels& quant, const std::byte* panel, const std::byt
       const TileFormat& format = quant.half[half];
       const std::byte* header = streams[half] + format.head_bytes + block[half] * format.block_bytes();
       codes[half] = header + format.header_bytes + in_block[half] * format.code_bytes;
+      // Ahead of itself, past the ends of pages, where the hardware's prefetcher stops.
+      for (std::int64_t line = 0; line < format.code_bytes; line += kLineBytes)
+        __builtin_prefetch(codes[half] + kFusedAhead + line, 0, 2);
       step_groups(format, streams[half], header, s, in_block[half], groups[half]);
       prepare<kRead>(groups[half][0]);
       prepare<kRead>(groups[half][1]);

@@ -27,26 +27,26 @@ struct Avx512Bf16Gemm {
     __m512 acc[R][2];
     for (int r = 0; r < R; ++r)
       for (int tile = 0; tile < 2; ++tile)
-        acc[r][tile] = accumulate ? _mm512_loadu_ps(c + r * kPanelColumns + tile * 16) : _mm512_setzero_ps();
+        acc[r][tile] = accumulate ? load<__m512>(c + r * kPanelColumns + tile * 16) : __m512{};
     for (std::int64_t s = 0; s < steps; ++s, a += kSegmentBytes, panel += kStepBytes) {
       upcoming.step(lines);
 #pragma GCC unroll 16
       for (int pair = 0; pair < 16; ++pair) {
-        const auto b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + pair * kLineBytes));
-        const auto b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + kStepBytes / 2 + pair * kLineBytes));
+        const auto b0 = load<__m512bh>(panel + pair * kLineBytes);
+        const auto b1 = load<__m512bh>(panel + kSegmentBytes + pair * kLineBytes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           std::int32_t x;
           std::memcpy(&x, a + r * kLineBytes + pair * 4, sizeof x);
-          const auto ab = reinterpret_cast<__m512bh>(_mm512_set1_epi32(x));
+          const auto ab = (__m512bh)(I16{} + x);
           acc[r][0] = _mm512_dpbf16_ps(acc[r][0], b0, ab);
           acc[r][1] = _mm512_dpbf16_ps(acc[r][1], b1, ab);
         }
       }
     }
     for (int r = 0; r < R; ++r) {
-      _mm512_storeu_ps(c + r * kPanelColumns, acc[r][0]);
-      _mm512_storeu_ps(c + r * kPanelColumns + 16, acc[r][1]);
+      store(c + r * kPanelColumns, acc[r][0]);
+      store(c + r * kPanelColumns + 16, acc[r][1]);
     }
   }
 

@@ -2,6 +2,10 @@
 #include "backends/cpu/group_layout.h"
 
 #include <algorithm>
+#include <string>
+
+#include "backends/cpu/int_rows.h"
+#include "moekit/error.h"
 
 namespace moekit::cpu {
 namespace {
@@ -42,7 +46,8 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
   // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
   // rows.
   const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
-  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32};
+  const int digits = formats.int8_activations ? 1 : chosen.integer.fixed_point && !short_rows ? kFixedPointDigits : 0;
+  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, digits, formats.int8_activations};
 }
 
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,
@@ -61,6 +66,17 @@ ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& format
   const std::int64_t made = linear || gated ? inner : round_up(inner, kPanelColumns);
   group.down = projection(down, down, ceil_div(config.output, kPanelColumns), inner, made, elements);
   set_exact(group, choice.exact);
+  const auto fits = [](const Projection& p) { return p.quantised && has_int_codes(p.half[0], p.half[1]); };
+  if (elements.digits != 0 && (linear || fits(group.up)) && fits(group.down)) {
+    for (Projection* p : {&group.up, &group.down}) {
+      p->weight = DType::kInt8;
+      p->digits = elements.digits;
+      p->steps = p->half[0].steps;
+    }
+  } else if (elements.int8_activations && (group.down.quantised || group.up.quantised)) {
+    throw UnsupportedError("[pack] int8 activations: groups in the order of g_idx, or rows of more than " +
+                           std::to_string(kMaxIntColumns) + " weights");
+  }
   return group;
 }
 

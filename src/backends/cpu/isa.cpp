@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cpu/isa.h"
 
-#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -10,20 +9,6 @@
 #include "core/environment.h"
 
 namespace moekit::cpu {
-
-#define X(name) extern const KernelTable k_##name##_kernels;
-#include "moekit_cpu_isas.inc"
-#undef X
-
-const KernelTable* const* kernel_tables(std::size_t* count) {
-  static const KernelTable* const list[] = {
-#define X(name) &k_##name##_kernels,
-#include "moekit_cpu_isas.inc"
-#undef X
-  };
-  *count = std::size(list);
-  return list;
-}
 
 namespace {
 
@@ -91,6 +76,8 @@ ChosenKernels choose_kernels() {
     if (chosen.table == nullptr) chosen.table = &table;
     if (chosen.f32.up == nullptr && table.f32.up != nullptr) chosen.f32 = table.f32, chosen.f32_name = table.name;
     if (chosen.bf16.up == nullptr && table.bf16.up != nullptr) chosen.bf16 = table.bf16, chosen.bf16_name = table.name;
+    if (chosen.integer.up == nullptr && table.integer.up != nullptr)
+      chosen.integer = table.integer, chosen.integer_name = table.name;
   }
   return chosen;
 }

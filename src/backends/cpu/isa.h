@@ -21,7 +21,8 @@ void force_isa(std::string_view name);
 struct ChosenKernels {
   const KernelTable* table = nullptr;  // enter and leave
   WeightKernels f32, bf16;
-  std::string_view f32_name, bf16_name;  // tables that the entries come from
+  IntKernels integer;
+  std::string_view f32_name, bf16_name, integer_name;  // tables that the entries come from
   const WeightKernels& of(DType weight) const noexcept { return weight == DType::kBFloat16 ? bf16 : f32; }
   std::string_view name_of(DType weight) const noexcept { return weight == DType::kBFloat16 ? bf16_name : f32_name; }
 };

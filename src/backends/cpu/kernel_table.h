@@ -3,17 +3,18 @@
 #pragma once
 
 #include "backends/cpu/float_state.h"
+#include "backends/cpu/int_sweep.h"
 #include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
 
 namespace moekit::cpu {
 namespace {
 
-/// Without `f32`, float32 is inherited from the next table.
+/// What lacks `up` is inherited from the next table.
 constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, const WeightKernels& f32,
-                                   const WeightKernels& bf16, void (*enter)() noexcept = float_enter,
+                                   const WeightKernels& bf16, const IntKernels& integer, void (*enter)() noexcept = float_enter,
                                    void (*leave)() noexcept = float_leave) {
-  return {name, needs, f32, bf16, finish, softmax_rows, small_dense_rows, unpack_tiles<float>, enter, leave};
+  return {name, needs, f32, bf16, integer, finish, softmax_rows, small_dense_rows, unpack_tiles<float>, enter, leave};
 }
 
 }  // namespace

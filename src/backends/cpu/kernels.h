@@ -25,6 +25,7 @@ struct ActivationParams {
 struct QuantPanels {
   const TileFormat* half = nullptr;                      // of the two streams
   const std::uint16_t* columns[2] = {nullptr, nullptr};  // group of every k, where the format goes by column
+  int digits = 0;                                        // of the rows of integers that meet them; 0: rows are floats
   std::int64_t panel_bytes() const noexcept { return half[0].bytes() + half[1].bytes(); }
 };
 
@@ -45,6 +46,21 @@ struct GatherArgs {
   const float* scale = nullptr;         // row i is multiplied by scale[i] and rounded to the dtype of x; null: not
   std::int64_t rows = 0, columns = 0;
   std::int64_t segments = 0;  // of A; columns beyond `columns` are zero
+  std::byte* a = nullptr;
+};
+
+/// Rows of x, or of hidden activations, to rows of integers (int_rows.h) for the panels of a format.
+struct IntGatherArgs {
+  const TileFormat* format = nullptr;
+  int digits = 1;
+  const void* x = nullptr;  // [tokens, columns] of dtype; as in GatherArgs
+  DType dtype = DType::kFloat32;
+  std::int64_t row_stride = 0;
+  const std::int32_t* token = nullptr;
+  const float* scale = nullptr;
+  std::int64_t rows = 0, columns = 0;
+  const std::byte* h = nullptr;  // instead of x: blocks of A of float32
+  std::int64_t h_segments = 0;
   std::byte* a = nullptr;
 };
 
@@ -129,6 +145,14 @@ struct WeightKernels {
   std::int64_t slice_steps = 0;  // steps of a panel that are worked on at a time; 0: all
 };
 
+/// Kernels for quantised panels and rows of integers. The hidden activations that `up` makes are blocks of float32.
+struct IntKernels {
+  void (*gather)(const IntGatherArgs&) noexcept = nullptr;
+  void (*up)(const UpArgs&) noexcept = nullptr;
+  void (*down)(const DownArgs&) noexcept = nullptr;
+  bool fixed_point = false;  // whether rows of three digits are faster than float32 kernels
+};
+
 /// Bytes of plain steps that a sweep over quantised panels of `steps` steps has at a time.
 inline std::int64_t unpacked_bytes(const WeightKernels& kernels, std::int64_t steps) noexcept {
   return (kernels.slice_steps == 0 ? steps : kernels.slice_steps) * kStepBytes;
@@ -138,6 +162,7 @@ struct KernelTable {
   std::string_view name;
   std::uint32_t needs = 0;  // CpuFeature bits
   WeightKernels f32, bf16;  // without `up`: inherited from the next table of the list that the host runs
+  IntKernels integer;       // likewise
   void (*finish)(const FinishArgs&) noexcept = nullptr;
   void (*softmax)(const SoftmaxArgs&) noexcept = nullptr;
   void (*small_dense)(const SmallDenseArgs&) noexcept = nullptr;

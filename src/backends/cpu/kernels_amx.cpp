@@ -7,7 +7,6 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_amx_kernels;
-constexpr KernelTable k_amx_kernels =
-    kernel_table("amx", kAvx512 | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(), amx_enter, amx_leave);
+constexpr KernelTable k_amx_kernels = kernel_table("amx", kAvx512 | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(), {}, amx_enter, amx_leave);
 
 }  // namespace moekit::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any processor: four lanes, 8 accumulators of the 16 registers that every 64-bit ISA has.
+#include "backends/cpu/dot_generic.h"
 #include "backends/cpu/gemm_fma.h"
 #include "backends/cpu/kernel_table.h"
 #include "core/cpu_features.h"
@@ -7,7 +8,6 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_generic_kernels;
-constexpr KernelTable k_generic_kernels = kernel_table("generic", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(),
-                                                       weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>());
+constexpr KernelTable k_generic_kernels = kernel_table("generic", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(), weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot, false>());
 
 }  // namespace moekit::cpu

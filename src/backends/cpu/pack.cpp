@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "backends/cpu/pack.h"
-#include "backends/cpu/transpose.h"
 #include "core/float_convert.h"
+#include "core/transpose.h"
 
 namespace moekit::cpu {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "backends/cpu/pack_tiles.h"
 #include "backends/cpu/packed.h"
 #include "formats/read.h"
 
@@ -12,9 +13,9 @@ namespace moekit::cpu {
 /// Memory that packing uses again for the next matrix. One a thread.
 struct PackScratch {
   ReadScratch read;
-  std::vector<float> row;           // a row on its way between dtypes
-  std::vector<std::byte> rows;      // 16 rows of the packed dtype, padded to whole steps
-  std::vector<std::uint8_t> plane;  // of pack_stream
+  std::vector<float> row;       // a row on its way between dtypes
+  std::vector<std::byte> rows;  // 16 rows of the packed dtype, padded to whole steps
+  StreamScratch stream;
 };
 
 /// A whole matrix: both tiles of a panel are 32 rows in order.

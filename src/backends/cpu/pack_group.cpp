@@ -49,7 +49,15 @@ void store_columns(const QuantRows& rows, std::uint16_t* out) {
 bool needs_exact(const QuantRows& rows) {
   if (rows.format.code != Code::kE4M3) return false;
   unsigned nans = 0;  // all of them, so that the loop is one of vectors
-  for (const std::uint8_t code : rows.codes) nans |= (code & 0x7f) == 0x7f ? 1u : 0u;
+  const auto look = [&](const std::uint8_t* codes, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) nans |= (codes[i] & 0x7f) == 0x7f ? 1u : 0u;
+  };
+  if (rows.words) {
+    for (std::int64_t r = 0; r < rows.rows; ++r)  // of E4M3 every packing has a row's codes together
+      look(reinterpret_cast<const std::uint8_t*>(rows.words.data + r * rows.words.row_stride), rows.cols);
+  } else {
+    look(rows.codes.data(), static_cast<std::int64_t>(rows.codes.size()));
+  }
   const auto is_large = [](float scale) { return !(std::fabs(scale) < 64.0f); };
   return nans != 0 || std::any_of(rows.scales.begin(), rows.scales.end(), is_large);
 }
@@ -65,10 +73,11 @@ bool has_slices(const MatrixRef& matrix, const WeightFormat& format) {
   return matrix.quant->packing != Packing::kGptq && matrix.quant->packing != Packing::kAwq;
 }
 
+// One a thread: what it allocates serves all of its experts.
 struct Packer {
   bool nonfinite_scales;
   std::atomic<bool>& exact;
-  PackScratch scratch;
+  PackScratch scratch = {};
 
   // Calls body(slice, its first row, whether it is the last).
   template <class Body>
@@ -85,13 +94,13 @@ struct Packer {
     const TileFormat& format = p.half[std::max(half, 0)];
     const std::int64_t tiles = half < 0 ? 2 * p.panels : p.panels;
     for_slices(matrix, format.weight, [&](const MatrixRef& slice, std::int64_t first, bool last) {
-      const QuantRows& rows = read_quantised(slice, format.weight, nonfinite_scales, scratch.read);
+      const QuantRows& rows = read_words(slice, format.weight, nonfinite_scales, scratch.read);
       if (columns != nullptr && format.by_column) store_columns(rows, columns);
       if (!exact.load(std::memory_order_relaxed) && needs_exact(rows)) exact.store(true, std::memory_order_relaxed);
       const std::int64_t end = last ? tiles : (first + slice.rows) / kTileColumns;
       for (std::int64_t tile = first / kTileColumns; tile < end; ++tile) {
         const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
-        pack_stream(rows, tile * kTileColumns - first, format, scratch.plane,
+        pack_stream(rows, tile * kTileColumns - first, format, scratch.stream,
                     panels + panel * p.panel_bytes + side * p.half[0].bytes());
       }
     });
@@ -132,7 +141,7 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
 
   std::atomic<bool> exact{false};
   const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
-  parallel_for(num_threads(), count, 1, [&](std::int64_t e, std::int64_t) {
+  const auto pack_expert = [&](std::int64_t e, Packer& packer) {
     const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
     std::byte* up = group.storage.writable() + e * sizes.bytes;
     std::byte* down = up + sizes.up_bytes;
@@ -140,7 +149,6 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
     const auto columns_of = [&](std::int64_t part) {
       return columns == nullptr ? nullptr : columns + (e * 3 + part) * sizes.columns;
     };
-    Packer packer{nonfinite_scales, exact, {}};
     if (gated) {
       packer.half(source.gate, group.up, 0, up, columns_of(0));
       packer.half(source.up, group.up, 1, up, columns_of(1));
@@ -156,6 +164,11 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
     }
     if (config.down_bias)
       pack_bias(source.down_bias, kTileColumns, 0, packer.scratch, bias + group.up.panels * kPanelColumns);
+  };
+  std::atomic<std::int64_t> next{0};
+  run_throwing(static_cast<int>(std::min<std::int64_t>(num_threads(), count)), [&](Team&, int) {
+    Packer packer{nonfinite_scales, exact};
+    for (std::int64_t e; (e = next.fetch_add(1, std::memory_order_relaxed)) < count;) pack_expert(e, packer);
   });
   set_exact(group, exact);
   return group;

@@ -4,52 +4,36 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backends/cpu/transpose.h"
-#include "core/float_convert.h"
+#include "backends/cpu/pack_lanes.h"
+#include "core/transpose.h"
 
 namespace moekit::cpu {
 namespace {
-
-// A number that e4m3 has: its exponent with another bias, below 2^-6 the multiple of 2^-9; any NaN.
-std::uint8_t exact_e4m3(float value) noexcept {
-  const std::uint32_t bits = bits_from_float(value), magnitude = bits & 0x7fffffffu;
-  const std::uint32_t normal = magnitude > 0x7f800000u ? 0x7fu : (magnitude >> 20) - (120u << 3);
-  const auto small = static_cast<std::uint32_t>(float_from_bits(magnitude) * 512.0f);
-  return static_cast<std::uint8_t>((magnitude < 0x3c800000u ? small : normal) | (bits >> 24 & 0x80u));
-}
-
-// Sixteen floats that are exactly numbers of the dtype.
-void store_lanes(const float (&lanes)[kTileColumns], DType dtype, std::byte* out) {
-  const auto each = [&](auto convert) {
-    using T = decltype(convert(0.0f));
-    T values[kTileColumns];
-    for (std::int64_t c = 0; c < kTileColumns; ++c) values[c] = convert(lanes[c]);
-    std::memcpy(out, values, sizeof values);
-  };
-  switch (dtype) {
-    case DType::kBFloat16: return each([](float v) { return float_to_bf16(v); });
-    case DType::kFloat16: return each([](float v) { return float_to_fp16(v); });
-    case DType::kFloat8E8M0: return each([](float v) { return static_cast<std::uint8_t>(bits_from_float(v) >> 23); });
-    case DType::kFloat8E4M3: return each([](float v) { return exact_e4m3(v); });
-    case DType::kUInt8: return each([](float v) { return static_cast<std::uint8_t>(v); });
-    case DType::kInt8: return each([](float v) { return static_cast<std::int8_t>(v); });
-    default: std::memcpy(out, lanes, sizeof lanes);
-  }
-}
 
 struct Writer {
   const QuantRows& matrix;
   const TileFormat& format;
   std::int64_t first;  // row of the matrix in lane 0
+  StreamScratch& scratch;
 
-  // values [rows, width], element `at` of each row, to 16 lanes of the dtype; absent rows are 0.
-  std::byte* lanes(const std::vector<float>& values, std::int64_t width, std::int64_t at, DType dtype,
-                   std::byte* out) const {
-    float row[kTileColumns] = {};
-    for (std::int64_t c = 0; at < width && c < std::min(kTileColumns, matrix.rows - first); ++c)
-      row[c] = values[static_cast<std::size_t>((first + c) * width + at)];
-    store_lanes(row, dtype, out);
-    return out + kTileColumns * static_cast<std::int64_t>(dtype_size(dtype));
+  // Values [rows, width] of the tile's rows to lanes of the dtype; those of whole rows have a width of 1.
+  void turn(const std::vector<float>& values, std::int64_t width, DType dtype, std::vector<std::byte>& out) const {
+    pack_lanes(values, matrix.rows, width, first, dtype, scratch.turned, out);
+  }
+  static std::byte* put(const std::byte* from, std::int64_t bytes, std::byte* out) {
+    std::memcpy(out, from, static_cast<std::size_t>(bytes));
+    return out + bytes;
+  }
+
+  void turn_scales() const {
+    const WeightFormat& weight = format.weight;
+    const bool in_head = format.header_bytes == 0;
+    if (!format.uniform) turn(matrix.scales, format.groups, in_head ? DType::kFloat32 : weight.scale, scratch.scales);
+    if (weight.offset != Offset::kNone) turn(matrix.zeros, format.groups, offset_dtype(weight.offset), scratch.zeros);
+    if (weight.super == 0) return;
+    const std::int64_t supers = weight.supers(matrix.cols);
+    turn(matrix.super_scales, supers, DType::kFloat16, scratch.super_scales);
+    if (weight.offset == Offset::kMin) turn(matrix.super_mins, supers, DType::kFloat16, scratch.super_mins);
   }
 
   void head(std::byte* out) const {
@@ -59,50 +43,65 @@ struct Writer {
       float scales[kTileColumns];
       for (std::int64_t c = 0; c < kTileColumns; ++c)
         scales[c] = first + c < matrix.rows ? matrix.row_scales[static_cast<std::size_t>(first + c)] : 1.0f;
-      store_lanes(scales, DType::kFloat32, out);
-      out += sizeof scales;
+      out = put(reinterpret_cast<const std::byte*>(scales), sizeof scales, out);
     }
-    const std::int64_t groups = format.groups;
     if (format.uniform) {
       // A tile past the last row keeps scales of zero.
       if (first < matrix.rows)
-        std::memcpy(out, matrix.scales.data() + first * groups, static_cast<std::size_t>(groups) * 4);
+        std::memcpy(out, matrix.scales.data() + first * format.groups, static_cast<std::size_t>(format.groups) * 4);
       return;
     }
     if (weight.group != 0 && !format.by_column) return;
-    for (std::int64_t g = 0; g < groups; ++g) out = lanes(matrix.scales, groups, g, DType::kFloat32, out);
-    if (weight.offset == Offset::kNone) return;
-    for (std::int64_t g = 0; g < groups; ++g) out = lanes(matrix.zeros, groups, g, offset_dtype(weight.offset), out);
+    out = put(scratch.scales.data(), static_cast<std::int64_t>(scratch.scales.size()), out);
+    if (weight.offset != Offset::kNone) put(scratch.zeros.data(), static_cast<std::int64_t>(scratch.zeros.size()), out);
+  }
+
+  // Lanes of `bytes` bytes: those of items [block * count, (block + 1) * count), as far as there are any.
+  static void put_block(const std::vector<std::byte>& lanes, std::int64_t bytes, std::int64_t block, std::int64_t count,
+                        std::byte* out) {
+    const std::int64_t at = block * count * bytes;
+    put(lanes.data() + at, std::min(count * bytes, static_cast<std::int64_t>(lanes.size()) - at), out);
   }
 
   void header(std::int64_t block, std::byte* out) const {
     const WeightFormat& weight = format.weight;
-    const std::int64_t in_block = format.header_groups();
+    const std::int64_t in_block = format.header_groups(), half = kTileColumns * 2;
     if (weight.super != 0) {
-      const std::int64_t supers = weight.supers(matrix.cols);
-      out = lanes(matrix.super_scales, supers, block, DType::kFloat16, out);
-      if (weight.offset == Offset::kMin) out = lanes(matrix.super_mins, supers, block, DType::kFloat16, out);
+      put_block(scratch.super_scales, half, block, 1, out);
+      if (weight.offset == Offset::kMin) put_block(scratch.super_mins, half, block, 1, out + half);
     }
-    for (std::int64_t g = block * in_block; g < (block + 1) * in_block; ++g)
-      out = lanes(matrix.scales, format.groups, g, weight.scale, out);
+    put_block(scratch.scales, format.scale_bytes, block, in_block, out + format.scales_at);
     if (weight.offset == Offset::kNone) return;
-    for (std::int64_t g = block * in_block; g < (block + 1) * in_block; ++g)
-      out = lanes(matrix.zeros, format.groups, g, offset_dtype(weight.offset), out);
+    const auto size = static_cast<std::int64_t>(dtype_size(offset_dtype(weight.offset)));
+    put_block(scratch.zeros, kTileColumns * size, block, in_block, out + format.offsets_at);
   }
 
   // The code bytes of a step of the stream.
   std::byte* step(std::byte* stream, std::int64_t s) const { return stream + format.step_at(s); }
 
   // Rows of `step_bytes` bytes a step, transposed in words of four bytes.
-  void words(const std::uint8_t* rows, std::int64_t step_bytes, std::byte* stream) const {
-    const auto* bytes = reinterpret_cast<const std::byte*>(rows);
-    const std::int64_t row_bytes = format.steps * step_bytes;
+  void words(const std::byte* rows, std::int64_t row_stride, std::int64_t step_bytes, std::byte* stream) const {
     for (std::int64_t s = 0; s < format.steps; ++s) {
       std::byte* out = step(stream, s);
       for (std::int64_t c = 0; c < kTileColumns; c += 4)
         for (std::int64_t at = 0; at < step_bytes; at += 16)
-          transpose4(bytes + c * row_bytes + s * step_bytes + at, row_bytes, out + at / 4 * kLineBytes + c * 4,
+          transpose4(rows + c * row_stride + s * step_bytes + at, row_stride, out + at / 4 * kLineBytes + c * 4,
                      kLineBytes);
+    }
+  }
+
+  // Words of 16 rows beside each other, as a vector of the stream has them.
+  void lines(const CodeWords& from, std::int64_t step_bytes, std::byte* stream) const {
+    const std::uint64_t flip = from.flip * 0x0101010101010101u;
+    const std::byte* line = from.data + first * 4;
+    for (std::int64_t s = 0; s < format.steps; ++s) {
+      std::byte* out = step(stream, s);
+      for (std::int64_t at = 0; at < step_bytes; at += 4, line += from.word_stride, out += kLineBytes) {
+        std::uint64_t values[kLineBytes / 8];
+        std::memcpy(values, line, sizeof values);
+        for (std::uint64_t& value : values) value ^= flip;
+        std::memcpy(out, values, sizeof values);
+      }
     }
   }
 
@@ -125,24 +124,26 @@ struct Writer {
   }
 };
 
-// Bytes, or the low four bits of pairs of codes: two codes at a time as one 16 bit number.
-void plane_row(const std::uint8_t* codes, std::int64_t cols, int bits, std::uint8_t* row) {
+// Bytes, or the low four bits of pairs of codes: two codes at a time as one 16 bit number. Returns the bytes.
+std::int64_t plane_row(const std::uint8_t* codes, std::int64_t cols, int bits, std::uint8_t* row) {
   if (bits == 8) {
     std::memcpy(row, codes, static_cast<std::size_t>(cols));
-    return;
+    return cols;
   }
   for (std::int64_t i = 0; i < cols / 2; ++i) {
     const auto pair = static_cast<std::uint16_t>(codes[2 * i] | codes[2 * i + 1] << 8);
     row[i] = static_cast<std::uint8_t>((pair & 15) | (pair >> 4 & 0xf0));
   }
   if (cols % 2 != 0) row[cols / 2] = codes[cols - 1] & 15;
+  return (cols + 1) / 2;
 }
 
 }  // namespace
 
-void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& format,
-                 std::vector<std::uint8_t>& plane, std::byte* stream) {
-  const Writer writer = {matrix, format, first};
+void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& format, StreamScratch& scratch,
+                 std::byte* stream) {
+  const Writer writer = {matrix, format, first, scratch};
+  writer.turn_scales();
   writer.head(stream);
   for (std::int64_t block = 0; format.header_bytes != 0 && block * format.span < format.steps; ++block)
     writer.header(block, stream + format.head_bytes + block * format.block_bytes());
@@ -150,15 +151,21 @@ void pack_stream(const QuantRows& matrix, std::int64_t first, const TileFormat& 
   const int bits = code_bits(format.weight.code);
   const std::int64_t step_bytes = bits == 8 ? kQuantStep : kQuantStep / 2, row_bytes = format.steps * step_bytes;
   const bool whole = matrix.cols == format.steps * kQuantStep && first + kTileColumns <= matrix.rows;
-  if (bits == 8 && whole) return writer.words(matrix.codes.data() + first * matrix.cols, step_bytes, stream);
+  const CodeWords& words = matrix.words;
+  if (whole && words && words.row_stride == 4) return writer.lines(words, step_bytes, stream);
+  if (whole && words && words.word_stride == 4 && words.flip == 0)
+    return writer.words(words.data + first * words.row_stride, words.row_stride, step_bytes, stream);
+  std::vector<std::uint8_t>& plane = scratch.plane;
   plane.resize(static_cast<std::size_t>(kTileColumns * row_bytes));
   for (std::int64_t c = 0; c < kTileColumns; ++c) {
-    const std::int64_t used = first + c >= matrix.rows ? 0 : bits == 8 ? matrix.cols : (matrix.cols + 1) / 2;
     std::uint8_t* row = plane.data() + c * row_bytes;
-    if (used != 0) plane_row(matrix.codes.data() + (first + c) * matrix.cols, matrix.cols, bits, row);
+    std::int64_t used = 0;
+    if (first + c < matrix.rows)
+      used = words ? copy_words(matrix, first + c, row)
+                   : plane_row(matrix.codes.data() + (first + c) * matrix.cols, matrix.cols, bits, row);
     std::memset(row + used, 0, static_cast<std::size_t>(row_bytes - used));
   }
-  writer.words(plane.data(), step_bytes, stream);
+  writer.words(reinterpret_cast<const std::byte*>(plane.data()), row_bytes, step_bytes, stream);
   if (bits == 5 || bits == 6) writer.high_bits(bits, stream);
 }
 

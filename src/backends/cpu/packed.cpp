@@ -6,6 +6,7 @@
 #include "backends/cpu/group_layout.h"
 #include "backends/cpu/import_group.h"
 #include "backends/cpu/small_dense.h"
+#include "formats/int8_activations.h"
 #include "moekit/error.h"
 
 namespace moekit::cpu {
@@ -74,16 +75,21 @@ void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& ou
 }
 
 std::string CpuBlock::explain() const {
-  const std::string isa(chosen.table->name), from(chosen.name_of(routed.down.weight));
+  const std::string isa(chosen.table->name), from(routed.down.digits != 0 ? chosen.integer_name : chosen.name_of(routed.down.weight));
   std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
-  text += kernels().activation == DType::kBFloat16 ? ", x rounded to bfloat16" : ", x in float32";
+  text += routed.down.digits == 1   ? ", x rounded to int8 with a scale a row"
+          : routed.down.digits != 0 ? ", x in fixed point of 23 bits with a scale a row"
+          : kernels(routed.down).activation == DType::kBFloat16 ? ", x rounded to bfloat16"
+                                                                : ", x in float32";
   text += ", panels of 32 columns\n";
   for (const auto part : kProjectionFormats) {
     const WeightFormat& format = formats().routed.*part;
     if (format.plain() || (part != kProjectionFormats[0] && format == formats().routed.*kProjectionFormats[0]))
       continue;
-    text += "weights: " + describe(format) + ", unpacked to " + std::string(dtype_name(routed.down.weight)) +
-            " a few steps at a time\n";
+    text += "weights: " + describe(format) + ", ";
+    text += routed.down.digits != 0
+                ? "multiplied as integers\n"
+                : "unpacked to " + std::string(dtype_name(routed.down.weight)) + " a few steps at a time\n";
   }
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
   if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
@@ -93,6 +99,8 @@ std::string CpuBlock::explain() const {
 
 Support supports_formats(const BlockFormats& formats) {
   bool float32 = false, bfloat16 = false;
+  if (formats.int8_activations)
+    if (const std::string reason = int8_activations_reason(formats); !reason.empty()) return {reason};
   for (const ExpertFormats* each : {&formats.routed, &formats.shared}) {
     if (each->gate.plain() != each->up.plain())
       return {"gate is " + describe(each->gate) + ", up is " + describe(each->up)};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backends/cpu/int_rows.h"
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
@@ -39,6 +40,7 @@ struct PackedExpert {
 struct Projection {
   DType weight = DType::kFloat32;  // element of the plain steps that kernels read
   bool quantised = false;
+  int digits = 0;         // rows of A are integers of so many digits, weight is int8; 0: A is what kernels of `weight` take
   TileFormat half[2];  // of the two tiles of a panel, where quantised
   std::int64_t panels = 0, steps = 0, panel_bytes = 0;
   std::int64_t bytes() const { return checked_mul(panels, panel_bytes, "projection"); }
@@ -69,13 +71,21 @@ class CpuBlock final : public PackedBlock {
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
-  /// Kernels of a projection.
+  /// Kernels of a projection whose A is not of integers.
   const WeightKernels& kernels(const Projection& projection) const noexcept { return chosen.of(projection.weight); }
-  /// Kernels whose gather makes the rows of A of all projections.
-  const WeightKernels& kernels() const noexcept { return kernels(routed.down); }
-  /// Lines of A that a row takes for a projection.
-  std::int64_t row_segments(const Projection& projection) const noexcept {
-    return projection.steps * segments_per_step(projection.weight, kernels().activation);
+  /// Dtype of the hidden activations that the up-projection of a group makes.
+  DType hidden_dtype(const ExpertGroup& group) const noexcept {
+    return group.down.digits != 0 ? DType::kFloat32 : kernels(group.down).activation;
+  }
+  /// Lines that a row of them takes.
+  std::int64_t hidden_segments(const ExpertGroup& group) const noexcept {
+    const Projection& down = group.down;
+    return down.digits != 0 ? down.steps * 2 : down.steps * segments_per_step(down.weight, kernels(down).activation);
+  }
+  /// Bytes of A that a row takes for a projection.
+  std::int64_t row_bytes(const Projection& p) const noexcept {
+    if (p.digits != 0) return IntRows(p.half[0], p.digits).bytes();
+    return p.steps * segments_per_step(p.weight, kernels(p).activation) * kLineBytes;
   }
 
   ChosenKernels chosen;

@@ -8,8 +8,6 @@
 namespace moekit::cpu {
 namespace {
 
-using B16 = std::uint8_t __attribute__((vector_size(16)));
-
 MOEKIT_INLINE F16 from_words(U16 bits) { return (F16)bits; }
 
 /// e4m3 in the low bytes: 4 exponent bits with bias 7; exponent 0 is mantissa * 2^-9; 0x7f is NaN.
@@ -31,7 +29,7 @@ MOEKIT_INLINE F16 from_e2m1(U16 code) {
 
 /// IEEE binary16: 5 exponent bits with bias 15; exponent 0 is mantissa * 2^-24; 31 is infinity and NaN.
 MOEKIT_INLINE F16 from_fp16(H16 half) {
-  const U16 code = __builtin_convertvector(half, U16), magnitude = code & 0x7fffu;
+  const U16 code = widen(half), magnitude = code & 0x7fffu;
   const U16 normal = (magnitude << 13) + (112u << 23);
   const U16 small = (U16)(__builtin_convertvector((I16)magnitude, F16) * 0x1p-24f);
   const U16 special = (magnitude << 13) | 0x7f800000u;
@@ -49,11 +47,11 @@ MOEKIT_INLINE F16 load_lanes(const std::byte* at, DType dtype) {
   switch (dtype) {
     case DType::kBFloat16: return from_bf16(load<H16>(at));
     case DType::kFloat16: return from_fp16(load<H16>(at));
-    case DType::kFloat8E8M0: return from_e8m0(__builtin_convertvector(load<B16>(at), U16));
-    case DType::kFloat8E4M3: return from_e4m3(__builtin_convertvector(load<B16>(at), U16));
-    case DType::kUInt8: return __builtin_convertvector(load<B16>(at), F16);
+    case DType::kFloat8E8M0: return from_e8m0(widen(load<B16>(at)));
+    case DType::kFloat8E4M3: return from_e4m3(widen(load<B16>(at)));
+    case DType::kUInt8: return __builtin_convertvector((I16)widen(load<B16>(at)), F16);
     case DType::kInt8: {
-      const U16 word = __builtin_convertvector(load<B16>(at), U16) << 24;
+      const U16 word = widen(load<B16>(at)) << 24;
       return __builtin_convertvector((I16)word >> 24, F16);
     }
     default: return load<F16>(at);

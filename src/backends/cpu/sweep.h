@@ -142,14 +142,22 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
   }
 }
 
-template <class Gemm, bool kSilu>
+/// sweep as a type: what up_sweep and down_sweep are made of.
+template <class Gemm>
+struct GemmSweep {
+  template <class Args, class RowWork>
+  MOEKIT_INLINE static void run(const Args& args, const RowWork& row_work) {
+    sweep<Gemm>(args, row_work);
+  }
+};
+
+template <class To, class Sweep, bool kSilu>
 void up_sweep_as(const UpArgs& args) noexcept {
-  using To = typename Gemm::Activation;
   const std::int64_t h_block_bytes = args.h_segments * kSegmentBytes;
   const bool gated = is_gated(args.activation.act);
   // Output bytes of a row that a panel makes: 16 columns of a gated form, 32 of an ungated one.
   const std::int64_t panel_row_bytes = (gated ? 16 : 32) * static_cast<std::int64_t>(sizeof(To));
-  sweep<Gemm>(args, [&](std::int64_t n, std::int64_t first, const float* c) {
+  Sweep::run(args, [&](std::int64_t n, std::int64_t first, const float* c) {
     const std::int64_t at = n * panel_row_bytes;
     std::byte* h = args.h + at / kLineBytes * kSegmentBytes + at % kLineBytes + first / kBlockRows * h_block_bytes;
     return UpRow<To, kSilu>{
@@ -157,15 +165,16 @@ void up_sweep_as(const UpArgs& args) noexcept {
   });
 }
 
-template <class Gemm>
+/// To: elements of A of the down-projection.
+template <class To, class Sweep>
 void up_sweep(const UpArgs& args) noexcept {
-  if (args.activation.act == Activation::kSilu && args.bias == nullptr) return up_sweep_as<Gemm, true>(args);
-  return up_sweep_as<Gemm, false>(args);
+  if (args.activation.act == Activation::kSilu && args.bias == nullptr) return up_sweep_as<To, Sweep, true>(args);
+  return up_sweep_as<To, Sweep, false>(args);
 }
 
-template <class Gemm>
+template <class Sweep>
 void down_sweep(const DownArgs& args) noexcept {
-  sweep<Gemm>(args, [&](std::int64_t n, std::int64_t first, const float* c) {
+  Sweep::run(args, [&](std::int64_t n, std::int64_t first, const float* c) {
     return DownRow{c,
                    args.bias != nullptr ? args.bias + n * kPanelColumns : nullptr,
                    args.token != nullptr ? args.token + first : nullptr,
@@ -183,8 +192,8 @@ constexpr WeightKernels weight_kernels() {
   return {sizeof(To) == 2 ? DType::kBFloat16 : DType::kFloat32,
           gather<float, To>,
           gather<std::uint16_t, To>,
-          up_sweep<Gemm>,
-          down_sweep<Gemm>,
+          up_sweep<To, GemmSweep<Gemm>>,
+          down_sweep<GemmSweep<Gemm>>,
           Gemm::kSliceSteps};
 }
 

@@ -12,6 +12,14 @@ namespace {
 
 bool is_linear(const ExpertGroup& group) { return group.config.act == Activation::kLinear; }
 
+// The projection whose A is made of x.
+const Projection& first_projection(const ExpertGroup& group) { return is_linear(group) ? group.down : group.up; }
+
+// Weights that a step of a panel has.
+double step_weights(const Projection& p) {
+  return p.digits != 0 ? kPanelColumns * kQuantStep : static_cast<double>(kStepBytes) / static_cast<double>(dtype_size(p.weight));
+}
+
 // Every token in order: rows of A that experts can share.
 bool all_tokens(const ActiveExpert& active, std::int64_t tokens) {
   return active.rows == tokens && active.in_scale == nullptr;
@@ -26,7 +34,6 @@ TileRun::TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrix
       y_(y),
       ws_(workspace),
       threads_(threads),
-      element_(static_cast<std::int64_t>(dtype_size(block.kernels().activation))),
       panels_(block.routed.down.panels),
       out_panel_(checked_mul(x.rows, kPanelColumns, "accumulators")) {
   plan_units();
@@ -39,8 +46,7 @@ void TileRun::plan_units() {
   std::int64_t all_rows = 0;
   for (const ActiveExpert& active : ws_.active) {
     for (const Projection* p : {&active.group->up, &active.group->down}) {
-      const std::int64_t weights = kStepBytes / static_cast<std::int64_t>(dtype_size(p->weight));
-      macs += static_cast<double>(active.rows) * static_cast<double>(p->panels * p->steps * weights);
+      macs += static_cast<double>(active.rows) * static_cast<double>(p->panels * p->steps) * step_weights(*p);
       bytes += static_cast<double>(p->bytes());
     }
     cost += static_cast<double>(active.group->up.panels * active.group->up.steps) *
@@ -68,13 +74,18 @@ void TileRun::plan_units() {
     }
     active.down_a = down_bytes_;
     if (share) shared_a = down_bytes_;
-    down_bytes_ += round_up(active.rows, kBlockRows) * block_.row_segments(group.down) * kLineBytes;
-    const std::int64_t row_bytes = block_.row_segments(group.up) * kLineBytes;
+    down_bytes_ += round_up(active.rows, kBlockRows) * block_.row_bytes(group.down);
+    if (group.down.digits != 0 && !linear) {
+      active.hidden = down_bytes_;
+      down_bytes_ += round_up(active.rows, kBlockRows) * block_.hidden_segments(group) * kLineBytes;
+      quantises_hidden_ = true;
+    }
+    const std::int64_t row_bytes = block_.row_bytes(group.up);
     const std::int64_t chunk =
         linear ? round_up(ceil_div(active.rows, threads_ * 4), kBlockRows) : chunk_rows(active.rows, row_bytes);
-    const std::int64_t down_chunk = chunk_rows(active.rows, block_.row_segments(group.down) * kLineBytes);
+    const std::int64_t down_chunk = chunk_rows(active.rows, block_.row_bytes(group.down));
     for (const Projection* p : {&group.up, &group.down})
-      if (p->quantised) unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
+      if (p->quantised && p->digits == 0) unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
     scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
     if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
     for (std::int64_t row = 0; row < active.rows; row += chunk) {
@@ -112,12 +123,17 @@ void TileRun::operator()(Team& team, int thread) noexcept {
   const auto units = static_cast<std::int64_t>(ws_.units.size());
   // One unit is claimed ahead, so that the last panel of a unit can prefetch the first of the next.
   std::int64_t unit = next_unit_.fetch_add(1, std::memory_order_relaxed);
+  const UpUnit* held = nullptr;
   while (unit < units) {
     const std::int64_t following = next_unit_.fetch_add(1, std::memory_order_relaxed);
-    up(ws_.units[static_cast<std::size_t>(unit)], following < units ? first_panel(following) : nullptr, thread);
+    up(ws_.units[static_cast<std::size_t>(unit)], following < units ? first_panel(following) : nullptr, thread, held);
     unit = following;
   }
   team.barrier();
+  if (quantises_hidden_) {
+    quantise_hidden(thread, team.threads());
+    team.barrier();
+  }
   for (std::int64_t slab; (slab = next_slab_.fetch_add(1, std::memory_order_relaxed)) < slabs_;) down(slab, thread);
 }
 
@@ -129,12 +145,14 @@ const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {
 
 void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
   const ExpertGroup& group = *active.group;
+  const Projection& projection = first_projection(group);
+  if (projection.digits != 0) return gather_integers(active, row, rows, a);
   GatherArgs args;
   args.x = x_.data;
   args.row_stride = x_.row_stride;
   args.rows = rows;
   args.columns = x_.cols;
-  args.segments = block_.row_segments(is_linear(group) ? group.down : group.up);
+  args.segments = block_.row_bytes(projection) / kLineBytes;
   args.a = a;
   if (active.token != nullptr) {
     args.token = active.token + row;
@@ -143,18 +161,63 @@ void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t 
         static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
   }
   if (active.in_scale != nullptr) args.scale = active.in_scale + row;
-  (x_.dtype == DType::kBFloat16 ? block_.kernels().gather_bf16 : block_.kernels().gather_f32)(args);
+  const WeightKernels& kernels = block_.kernels(projection);
+  (x_.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32)(args);
 }
 
-void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept {
+void TileRun::gather_integers(const ActiveExpert& active, std::int64_t row, std::int64_t rows,
+                              std::byte* a) const noexcept {
+  const Projection& projection = first_projection(*active.group);
+  IntGatherArgs args;
+  args.format = &projection.half[0];
+  args.digits = projection.digits;
+  args.x = x_.data;
+  args.dtype = x_.dtype;
+  args.row_stride = x_.row_stride;
+  args.rows = rows;
+  args.columns = x_.cols;
+  args.a = a;
+  if (active.token != nullptr) {
+    args.token = active.token + row;
+  } else {
+    args.x =
+        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
+  }
+  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
+  block_.chosen.integer.gather(args);
+}
+
+void TileRun::quantise_hidden(int thread, int threads) const noexcept {
+  std::int64_t turn = 0;  // blocks of rows go to the threads in turn
+  for (const ActiveExpert& active : ws_.active) {
+    const Projection& down = active.group->down;
+    if (down.digits == 0 || is_linear(*active.group)) continue;
+    for (std::int64_t row = 0; row < active.rows; row += kBlockRows, ++turn) {
+      if (turn % threads != thread) continue;
+      IntGatherArgs args;
+      args.format = &down.half[0];
+      args.digits = down.digits;
+      args.rows = std::min(kBlockRows, active.rows - row);
+      args.h_segments = block_.hidden_segments(*active.group);
+      args.h = down_a_ + active.hidden + row * args.h_segments * kLineBytes;
+      args.a = down_a_ + active.down_a + row * block_.row_bytes(down);
+      block_.chosen.integer.gather(args);
+    }
+  }
+}
+
+void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const UpUnit*& held) noexcept {
   const ActiveExpert& active = ws_.active[static_cast<std::size_t>(unit.active)];
   const ExpertGroup& group = *active.group;
-  const std::int64_t down_segments = block_.row_segments(group.down);
-  std::byte* h = down_a_ + active.down_a + unit.row / kBlockRows * down_segments * kSegmentBytes;
-  if (is_linear(group)) return gather(active, unit.row, unit.rows, h);
+  const bool integers = group.down.digits != 0;
+  if (is_linear(group))
+    return gather(active, unit.row, unit.rows, down_a_ + active.down_a + unit.row * block_.row_bytes(group.down));
+  const std::int64_t down_segments = block_.hidden_segments(group);
+  std::byte* h = down_a_ + (integers ? active.hidden : active.down_a) + unit.row * down_segments * kLineBytes;
   UpArgs args;
   std::byte* a = a_ + thread * chunk_bytes_;
-  gather(active, unit.row, unit.rows, a);
+  if (held == nullptr || held->active != unit.active || held->row != unit.row) gather(active, unit.row, unit.rows, a);
+  held = &unit;
   args.a = a;
   args.rows = unit.rows;
   args.steps = group.up.steps;
@@ -168,14 +231,15 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread) noexcept
   args.next = next;
   args.scratch = scratch_ + thread * scratch_floats_;
   const QuantPanels quant = {group.up.half,
-                             {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]}};
+                             {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]}, group.up.digits};
   if (group.up.quantised) {
     args.quant = &quant;
     args.unpacked = unpacked_ + thread * unpacked_bytes_;
   }
-  block_.kernels(group.up).up(args);
+  (integers ? block_.chosen.integer.up : block_.kernels(group.up).up)(args);
   // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
-  const std::int64_t made = group.up.panels * (is_gated(group.config.act) ? 16 : 32) * element_;
+  const std::int64_t made = group.up.panels * (is_gated(group.config.act) ? 16 : 32) *
+                            static_cast<std::int64_t>(dtype_size(block_.hidden_dtype(group)));
   const std::int64_t row_bytes = down_segments * kLineBytes;
   if (unit.last != group.up.panels) return;
   for (std::int64_t at = made; at < row_bytes; at = (at / kLineBytes + 1) * kLineBytes) {
@@ -233,8 +297,8 @@ void TileRun::finish(std::int64_t first, std::int64_t last) const noexcept {
 void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
   const ActiveExpert& active = ws_.active[i];
   const ExpertGroup& group = *active.group;
-  const std::int64_t row_bytes = block_.row_segments(group.down) * kLineBytes;
-  const QuantPanels quant = {group.down.half, {active.expert->columns[2], active.expert->columns[2]}};
+  const std::int64_t row_bytes = block_.row_bytes(group.down);
+  const QuantPanels quant = {group.down.half, {active.expert->columns[2], active.expert->columns[2]}, group.down.digits};
   const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
   for (std::int64_t row = 0; row < active.rows; row += chunk) {
     DownArgs args;
@@ -261,7 +325,7 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
       args.quant = &quant;
       args.unpacked = unpacked_ + thread * unpacked_bytes_;
     }
-    block_.kernels(group.down).down(args);
+    (group.down.digits != 0 ? block_.chosen.integer.down : block_.kernels(group.down).down)(args);
   }
 }
 

@@ -7,7 +7,7 @@
 
 #include "backends/cpu/pack_tiles.h"
 #include "backends/cpu/packed.h"
-#include "backends/cpu/transpose.h"
+#include "core/transpose.h"
 
 namespace moekit::cpu {
 namespace {

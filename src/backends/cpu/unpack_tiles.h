@@ -46,7 +46,8 @@ MOEKIT_INLINE F16 code_at(const std::byte* codes, int j, int i) {
     const U16 word = load<U16>(codes + (2 * j + i / 4) * kLineBytes) << (24 - i % 4 * 8);
     if constexpr (kRead == Read::kInt8) return __builtin_convertvector((I16)word >> 24, F16);
     if constexpr (kRead == Read::kE4M3) return from_e4m3(word >> 24);
-    return from_words((word & 0x80000000u) | ((word & 0x7f000000u) >> 4));
+    // The sign stays in its place and is copied below, where the mask drops it: one shift for both.
+    return from_words((U16)((I16)word >> 4) & 0x87f00000u);
   }
   const U16 word = load<U16>(codes + j * kLineBytes) >> (i * 4);
   if constexpr (kRead == Read::kE2M1 || kRead == Read::kInt4 || kRead == Read::kUInt4) {

@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace moekit::cpu {
 namespace {
 
@@ -16,6 +20,8 @@ using F16 = float __attribute__((vector_size(64)));
 using I16 = std::int32_t __attribute__((vector_size(64)));
 using U16 = std::uint32_t __attribute__((vector_size(64)));
 using H16 = std::uint16_t __attribute__((vector_size(32)));
+using B16 = std::uint8_t __attribute__((vector_size(16)));
+using S16 = std::int8_t __attribute__((vector_size(16)));
 
 template <class V, class T>
 MOEKIT_INLINE V load(const T* p) {
@@ -26,6 +32,43 @@ MOEKIT_INLINE V load(const T* p) {
 template <class V, class T>
 MOEKIT_INLINE void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
+}
+/// Unsigned numbers to 32 bits. Intrinsics where there are: GCC 12 widens bytes one by one. (The forms with a mask of
+/// ones: the plain ones begin with an undefined register, of which it warns.)
+#if defined(__AVX512F__)
+MOEKIT_INLINE U16 widen(B16 v) { return (U16)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v); }
+MOEKIT_INLINE U16 widen(H16 v) { return (U16)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)v); }
+#elif defined(__AVX2__)
+MOEKIT_INLINE U16 widen(B16 v) {
+  const __m128i low = (__m128i)v;
+  const __m256i halves[2] = {_mm256_cvtepu8_epi32(low), _mm256_cvtepu8_epi32(_mm_srli_si128(low, 8))};
+  return load<U16>(halves);
+}
+MOEKIT_INLINE U16 widen(H16 v) { return __builtin_convertvector(v, U16); }
+#else
+template <class V>
+MOEKIT_INLINE U16 widen(V v) {
+  return __builtin_convertvector(v, U16);
+}
+#endif
+/// Numbers of -128 .. 127 to bytes.
+MOEKIT_INLINE B16 narrow(I16 v) {
+#if defined(__AVX512F__)
+  return (B16)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v);
+#elif defined(__AVX2__)
+  __m256i halves[2];
+  store(halves, v);
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(halves[0], halves[1]), 0xd8);
+  return (B16)_mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+#else
+  return (B16)__builtin_convertvector(v, S16);
+#endif
+}
+MOEKIT_INLINE std::int32_t sum16(I16 v) {
+  v += __builtin_shuffle(v, I16{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+  v += __builtin_shuffle(v, I16{4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+  v += __builtin_shuffle(v, I16{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+  return v[0] + v[1];
 }
 /// Whether sixteen floats are looked up by one instruction; its index is the low four bits of each lane.
 #ifdef __AVX512F__
@@ -57,7 +100,7 @@ MOEKIT_INLINE U16 bf16_bits(F16 x) {
   return x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u;
 }
 MOEKIT_INLINE H16 to_bf16(F16 x) { return __builtin_convertvector(bf16_bits(x) >> 16, H16); }
-MOEKIT_INLINE F16 from_bf16(H16 h) { return (F16)(__builtin_convertvector(h, U16) << 16); }
+MOEKIT_INLINE F16 from_bf16(H16 h) { return (F16)(widen(h) << 16); }
 
 /// e^x, relative error below 3e-7 for |x| < 80. 2^(x log2 e) split at the nearest integer; 2^f by its Taylor series to
 /// degree 6, whose next term is (ln2 / 2)^7 / 7! = 1.2e-7 at the ends. Overflows to infinity from 88.4 on, stays at

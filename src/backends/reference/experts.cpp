@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
 #include <limits>
 
 #include "backends/reference/reference.h"
@@ -32,6 +33,21 @@ Rows load_all(const MatrixView& x) {
   return rows;
 }
 
+// As int8 activations hold them. A row that is not finite becomes NaN.
+Rows round_to_int8(Rows rows) {
+  for (Eigen::Index t = 0; t < rows.rows(); ++t) {
+    const Eigen::RowVectorXf row = rows.row(t).cast<float>();
+    const bool finite = row.allFinite();
+    const float scale = row.cwiseAbs().maxCoeff() / 127.0f;
+    for (Eigen::Index i = 0; i < row.size(); ++i) {
+      const float steps = scale > 0.0f ? std::nearbyint(row(i) / scale) : 0.0f;
+      rows(t, i) = finite ? static_cast<double>(steps) * static_cast<double>(scale)
+                          : std::numeric_limits<double>::quiet_NaN();
+    }
+  }
+  return rows;
+}
+
 // Expert input w * x as a tensor of x's dtype holds it.
 void weigh_input(DType dtype, float weight, Eigen::Ref<Eigen::RowVectorXd> row) {
   for (double& value : row) {
@@ -59,7 +75,9 @@ void add_routed(const Packed& block, const Rows& x, DType dtype, const RoutingVi
       if (at_input) weigh_input(dtype, order.weight[row], input.row(i));
     }
     const Rows output =
-        e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input) : input;
+        e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input,
+                                rounds_inputs(block.formats(), block.formats().routed))
+                    : input;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto row = static_cast<std::size_t>(first + i);
       const double weight = at_input ? 1.0 : static_cast<double>(order.weight[row]);
@@ -72,7 +90,8 @@ void add_shared(const Packed& block, const Rows& x, Rows& sum) {
   const SharedConfig& config = block.config().shared;
   if (config.count == 0) return;
   Rows shared = Rows::Zero(sum.rows(), sum.cols());
-  for (const PackedExpert& expert : block.shared) shared += expert_mlp(config.expert, expert, x);
+  const bool int8 = rounds_inputs(block.formats(), block.formats().shared);
+  for (const PackedExpert& expert : block.shared) shared += expert_mlp(config.expert, expert, x, int8);
   if (config.gate == SharedGate::kSigmoid) {
     const Eigen::VectorXd gate = Eigen::Map<const Eigen::VectorXf>(block.shared_gate.data(), x.cols()).cast<double>();
     for (Eigen::Index t = 0; t < x.rows(); ++t) shared.row(t) *= sigmoid(x.row(t).dot(gate));
@@ -83,13 +102,14 @@ void add_shared(const Packed& block, const Rows& x, Rows& sum) {
 
 }  // namespace
 
-Rows expert_mlp(const ExpertConfig& config, const PackedExpert& expert, const Rows& x) {
+Rows expert_mlp(const ExpertConfig& config, const PackedExpert& expert, const Rows& input, bool int8) {
+  const Rows x = int8 ? round_to_int8(input) : input;
   if (config.act == Activation::kLinear) return project(expert.down, expert.down_bias, x);
   Rows hidden = project(expert.up, expert.up_bias, x);
   const Rows gate = is_gated(config.act) ? project(expert.gate, expert.gate_bias, x) : hidden;
   for (Eigen::Index t = 0; t < hidden.rows(); ++t)
     for (Eigen::Index i = 0; i < hidden.cols(); ++i) hidden(t, i) = activate(config, gate(t, i), hidden(t, i));
-  return project(expert.down, expert.down_bias, hidden);
+  return project(expert.down, expert.down_bias, int8 ? round_to_int8(hidden) : hidden);
 }
 
 void experts(const Packed& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,

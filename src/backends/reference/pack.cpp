@@ -118,6 +118,10 @@ std::size_t Packed::bytes() const noexcept {
   return expert_bytes(experts) + expert_bytes(shared) + sizeof(float) * (router_weight.size() + shared_gate.size());
 }
 
-std::string Packed::explain() const { return "reference: plain loops in float64 on one thread\n"; }
+std::string Packed::explain() const {
+  const bool int8 = rounds_inputs(formats(), formats().routed);
+  return std::string("reference: plain loops in float64 on one thread") +
+         (int8 ? ", x rounded to int8 with a scale a row" : "") + "\n";
+}
 
 }  // namespace moekit::reference

@@ -5,6 +5,7 @@
 
 #include "core/aligned_buffer.h"
 #include "core/float_convert.h"
+#include "formats/int8_activations.h"
 
 namespace moekit {
 namespace reference {
@@ -20,7 +21,7 @@ class ReferenceBackend final : public Backend {
   Support available() const override { return {}; }
   bool takes_float16() const noexcept override { return true; }
   Support supports(const BlockConfig&, const BlockFormats& formats) const override {
-    return {formats.int8_activations ? "activations stay as they are here" : ""};
+    return {formats.int8_activations ? int8_activations_reason(formats) : ""};
   }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
@@ -67,7 +68,8 @@ class ReferenceBackend final : public Backend {
         load_row(rows, first + i, row.data());
         input.row(i) = row.cast<double>();
       }
-      const Rows output = expert_mlp(packed.config().expert, packed.experts[e], input);
+      const Rows output = expert_mlp(packed.config().expert, packed.experts[e], input,
+                                     rounds_inputs(packed.formats(), packed.formats().routed));
       for (std::int64_t i = 0; i < count; ++i)
         for (std::int64_t c = 0; c < out.cols; ++c)
           store_float(out.data, out.dtype, (first + i) * out.row_stride + c, static_cast<float>(output(i, c)));

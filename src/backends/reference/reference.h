@@ -62,8 +62,13 @@ void load_row(const MatrixView& x, std::int64_t row, float* out) noexcept;
 
 void route(const Packed& block, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
            Scratch& scratch);
-/// One expert on n rows [n, input] to [n, output].
-Rows expert_mlp(const ExpertConfig& config, const PackedExpert& expert, const Rows& x);
+/// Whether a group of experts in these formats has its inputs rounded to int8.
+inline bool rounds_inputs(const BlockFormats& formats, const ExpertFormats& group) {
+  return formats.int8_activations && !group.down.plain();
+}
+/// One expert on n rows [n, input] to [n, output]. `int8`: the inputs of its projections are rounded to multiples -127
+/// .. 127 of s = max |x| / 127 (of the row, in float32), to the nearest, halves to even; s is 0 only for rows of zeros.
+Rows expert_mlp(const ExpertConfig& config, const PackedExpert& expert, const Rows& x, bool int8);
 void experts(const Packed& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
              Scratch& scratch);
 

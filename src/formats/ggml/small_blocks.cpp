@@ -17,20 +17,12 @@ float half_at(const std::byte* at) noexcept {
   return fp16_to_float(bits);
 }
 
-void split_nibbles(const std::byte* bytes, std::uint8_t* codes) noexcept {
-  for (std::int64_t i = 0; i < kBlock / 2; ++i) {
-    const auto byte = std::to_integer<std::uint8_t>(bytes[i]);
-    codes[i] = byte & 15u;
-    codes[i + kBlock / 2] = byte >> 4u;
-  }
-}
-
 }  // namespace
 
 void decode_q4_0(const std::byte* data, std::int64_t blocks, const GgmlRow& out) noexcept {
   for (std::int64_t b = 0; b < blocks; ++b, data += 18) {
     out.scales[b] = half_at(data);
-    split_nibbles(data + 2, out.codes + b * kBlock);
+    pair_nibbles<kBlock / 2>(data + 2, out.codes + b * kBlock / 2);
   }
 }
 
@@ -44,10 +36,13 @@ void decode_q8_0(const std::byte* data, std::int64_t blocks, const GgmlRow& out)
 void decode_mxfp4(const std::byte* data, std::int64_t blocks, const GgmlRow& out) noexcept {
   for (std::int64_t b = 0; b < blocks; ++b, data += 17) {
     out.scales[b] = fp8_e8m0_to_float(std::to_integer<std::uint8_t>(data[0]));
-    std::uint8_t* codes = out.codes + b * kBlock;
-    split_nibbles(data + 1, codes);
+    std::uint8_t* codes = out.codes + b * kBlock / 2;
+    pair_nibbles<kBlock / 2>(data + 1, codes);
     // ggml's table of values is of integers: it has no negative zero, which e2m1 writes as 8.
-    for (std::int64_t i = 0; i < kBlock; ++i) codes[i] = codes[i] == 8 ? 0 : codes[i];
+    for (std::int64_t i = 0; i < kBlock / 2; ++i) {
+      const unsigned pair = codes[i], numbers = (pair | pair >> 1 | pair >> 2) & 0x11u;
+      codes[i] = static_cast<std::uint8_t>(pair & (0x77u | numbers << 3));
+    }
   }
 }
 

@@ -47,7 +47,8 @@ void decode_q4_k(const std::byte* data, std::int64_t blocks, const GgmlRow& out)
     out.super_scales[b] = half_at(data);
     out.super_mins[b] = half_at(data + 2);
     split_pairs(data + 4, out.scales + b * 8, out.mins + b * 8);
-    split_nibbles(data + 16, out.codes + b * kSuper);
+    for (std::int64_t part = 0; part < 4; ++part)
+      pair_nibbles<32>(data + 16 + part * 32, out.codes + b * kSuper / 2 + part * 32);
   }
 }
 

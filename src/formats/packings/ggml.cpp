@@ -14,13 +14,22 @@ void decode_ggml(const QuantTensors& tensors, const StackRows& rows, ReadScratch
   const std::byte* data =
       tensors.codes.storage->read(tensors.codes.offset + static_cast<std::size_t>(first * bytes),
                                   static_cast<std::size_t>((rows.last() - rows.first + 1) * bytes), scratch.bytes);
+  const bool nibbles = code_bits(rule.format.code) == 4;
+  const std::int64_t row_bytes = nibbles ? out.cols / 2 : out.cols;
+  if (nibbles) {
+    scratch.words.resize(static_cast<std::size_t>(checked_mul(out.rows, row_bytes, tensors.codes.name)));
+    out.words = {scratch.words.data(), row_bytes};
+  } else {
+    resize_codes(out);
+  }
+  std::uint8_t* codes = nibbles ? reinterpret_cast<std::uint8_t*>(scratch.words.data()) : out.codes.data();
   const std::int64_t groups = out.groups(), supers = out.format.supers(out.cols);
   const auto part = [](std::vector<float>& values, std::int64_t at) {
     return values.empty() ? nullptr : values.data() + at;
   };
   for (std::int64_t i = 0; i < rows.count; ++i)
     rule.decode(data + i * rows.step * bytes, blocks,
-                {out.codes.data() + i * out.cols, part(out.scales, i * groups), part(out.zeros, i * groups),
+                {codes + i * row_bytes, part(out.scales, i * groups), part(out.zeros, i * groups),
                  part(out.super_scales, i * supers), part(out.super_mins, i * supers)});
 }
 

@@ -12,7 +12,7 @@ struct StackRows {
   std::int64_t last() const noexcept { return first + (count - 1) * step; }
 };
 
-/// Codes, scales and zero points of some rows. `out` has its sizes.
+/// Codes (or words of them), scales and zero points of some rows. `out` has its sizes, but for codes.
 using DecodeRows = void (*)(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 void decode_rows(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
 void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out);
@@ -41,10 +41,7 @@ inline std::uint32_t word_code(const std::byte* words, std::int64_t word, std::i
   __builtin_memcpy(&value, words + word * 4, 4);
   return (value >> (slot * bits)) & ((1u << bits) - 1u);
 }
-/// Unsigned codes of 8 bits become two's complement ones, so that one code covers both: q - 128.
-inline std::uint8_t from_unsigned(std::uint32_t code, int bits) noexcept {
-  return static_cast<std::uint8_t>(bits == 8 ? code ^ 0x80u : code);
-}
+/// Zero points of codes of 8 bits, which are two's complement here and unsigned in words: 128 below.
 inline float zero_from_unsigned(std::int32_t zero, int bits) noexcept {
   return static_cast<float>(bits == 8 ? zero - 128 : zero);
 }

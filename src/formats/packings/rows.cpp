@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packings whose rows are contiguous: bytes, nibbles, and compressed-tensors' words along K.
-#include "core/float_convert.h"
 #include "formats/packings/packing.h"
 
 namespace moekit {
@@ -13,23 +12,6 @@ std::int64_t row_bytes(const QuantTensors& tensors) {
     case Packing::kWordsAlongK: return (tensors.cols * bits + 31) / 32 * 4;
     default: return tensors.cols;
   }
-}
-
-// Little-endian words with the lowest bits first are bytes with the low half first: both packings of 4 bits are one.
-void unpack_row(Packing packing, int bits, const std::byte* row, std::int64_t cols, std::uint8_t* codes) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(row);
-  if (bits == 8) {
-    // Unsigned codes in words become two's complement ones.
-    const std::uint8_t flip = packing == Packing::kWordsAlongK ? 0x80 : 0;
-    for (std::int64_t k = 0; k < cols; ++k) codes[k] = bytes[k] ^ flip;
-    return;
-  }
-  for (std::int64_t i = 0; i < cols / 2; ++i) {
-    const auto pair = static_cast<std::uint16_t>((bytes[i] & 15) | bytes[i] >> 4 << 8);
-    codes[2 * i] = static_cast<std::uint8_t>(pair);
-    codes[2 * i + 1] = static_cast<std::uint8_t>(pair >> 8);
-  }
-  if (cols % 2 != 0) codes[cols - 1] = bytes[cols / 2] & 15;
 }
 
 // One integer a row and group, or packed along the rows like the codes along K.
@@ -67,9 +49,10 @@ void decode_rows(const QuantTensors& tensors, const StackRows& rows, ReadScratch
   const std::byte* data =
       tensors.codes.storage->read(tensors.codes.offset + static_cast<std::size_t>(first * bytes),
                                   static_cast<std::size_t>((rows.last() - rows.first + 1) * bytes), scratch.bytes);
-  const int bits = code_bits(tensors.format.code);
-  for (std::int64_t i = 0; i < rows.count; ++i)
-    unpack_row(tensors.packing, bits, data + i * rows.step * bytes, out.cols, out.codes.data() + i * out.cols);
+  // Little-endian words with the lowest bits first are bytes with the low half first: all three packings are one.
+  // Unsigned codes of 8 bits in words become two's complement ones.
+  const bool unsigned_bytes = tensors.packing == Packing::kWordsAlongK && code_bits(tensors.format.code) == 8;
+  out.words = {data, rows.step * bytes, 4, static_cast<std::uint8_t>(unsigned_bytes ? 0x80 : 0)};
 }
 
 }  // namespace moekit

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The transpose between rows and tiles, in units of four bytes.
+// The transpose of words of four bytes, as between rows and tiles.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-namespace moekit::cpu {
+namespace moekit {
 
 using Word = std::uint32_t;
 using Words4 = Word __attribute__((vector_size(16)));
@@ -24,4 +24,4 @@ inline void transpose4(const std::byte* in, std::int64_t in_stride, std::byte* o
   for (int i = 0; i < 4; ++i) std::memcpy(out + i * out_stride, &o[i], 16);
 }
 
-}  // namespace moekit::cpu
+}  // namespace moekit

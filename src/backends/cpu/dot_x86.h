@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of bytes for int_panel.h on x86: VNNI where the including file has it, else multiply-adds of 16-bit pairs
+// (those of bytes, vpmaddubsw, saturate).
+#pragma once
+
+#include <immintrin.h>
+
+#include "backends/cpu/vec.h"
+
+namespace moekit::cpu {
+namespace {
+
+/// Eight lanes at a time.
+struct Avx2Dot {
+  static constexpr bool kSignedCodes = false;
+  static constexpr int kRows = 2;  // 16 registers, a pair for each sum
+  struct Halves {
+    __m256i low, high;
+  };
+
+  MOEKIT_INLINE static __m256i add8(__m256i sums, __m256i codes, __m256i word) {
+#ifdef __AVXVNNI__
+    return _mm256_dpbusd_avx_epi32(sums, codes, word);
+#else
+    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0xff)),
+                                           _mm256_srai_epi16(_mm256_slli_epi16(word, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(codes, 8), _mm256_srai_epi16(word, 8));
+    return _mm256_add_epi32(sums, _mm256_add_epi32(even, odd));
+#endif
+  }
+  MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
+    const __m256i x = _mm256_set1_epi32(word);
+    auto s = load<Halves>(&sums);
+    const auto w = load<Halves>(&codes);
+    s = {add8(s.low, w.low, x), add8(s.high, w.high, x)};
+    return load<I16>(&s);
+  }
+  MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
+    const __m256i entries = _mm256_broadcastsi128_si256(load<__m128i>(table));
+    auto n = load<Halves>(&nibbles);
+    n = {_mm256_shuffle_epi8(entries, n.low), _mm256_shuffle_epi8(entries, n.high)};
+    return load<U16>(&n);
+  }
+};
+
+#ifdef __AVX512BW__
+struct Avx512Dot {
+  static constexpr bool kSignedCodes = false;
+  static constexpr int kRows = 4;  // with three digits and two tiles 24 sums, of 32 registers
+
+  MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
+    const __m512i x = _mm512_set1_epi32(word);
+#ifdef __AVX512VNNI__
+    return (I16)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)codes, x);
+#else
+    const __m512i even = _mm512_madd_epi16(_mm512_and_si512((__m512i)codes, _mm512_set1_epi16(0xff)),
+                                           _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16((__m512i)codes, 8), _mm512_srai_epi16(x, 8));
+    return sums + (I16)_mm512_add_epi32(even, odd);
+#endif
+  }
+  MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
+    // With a mask of ones: the plain broadcast begins with an undefined register, of which GCC 12 warns.
+    const __m512i entries = _mm512_maskz_broadcast_i32x4(0xffff, load<__m128i>(table));
+    return (U16)_mm512_shuffle_epi8(entries, (__m512i)nibbles);
+  }
+};
+#endif
+
+}  // namespace
+}  // namespace moekit::cpu

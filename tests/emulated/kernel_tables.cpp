@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of kernel tables of programs that test the emulated ones: it takes the place of the library's own
+// (src/backends/cpu/kernel_tables.cpp), and stands nowhere else.
+#include <array>
+#include <string_view>
+
+#include "backends/cpu/kernels.h"
+#include "core/cpu_features.h"
+
+namespace moekit::cpu {
+
+extern const KernelTable k_amx_kernels, k_avx512bf16_kernels;              // compiled as on such a host, but for emulation
+extern const KernelTable k_amx_kernels_plain, k_avx512bf16_kernels_plain;  // with the instructions of any processor
+#define X(name) extern const KernelTable k_##name##_kernels;
+X(avx512)
+X(avx2)
+X(generic)
+#undef X
+
+namespace {
+
+// On a real host the features stand in the way of tables that cannot run; the emulated ones need those of their flags.
+KernelTable renamed(const KernelTable& table, std::string_view name, std::uint32_t needs) {
+  KernelTable copy = table;
+  copy.name = name;
+  copy.needs = needs;
+  return copy;
+}
+
+}  // namespace
+
+const KernelTable* const* kernel_tables(std::size_t* count) {
+  static const KernelTable amx = renamed(k_amx_kernels, "amx_emulated", kAvx512);
+  static const KernelTable avx512bf16 = renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512);
+  static const KernelTable amx_plain = renamed(k_amx_kernels_plain, "amx_emulated_plain", 0);
+  static const KernelTable avx512bf16_plain = renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0);
+  static const std::array<const KernelTable*, 7> list = {&amx,     &avx512bf16,       &amx_plain,
+                                                         &avx512bf16_plain, &k_avx512_kernels, &k_avx2_kernels,
+                                                         &k_generic_kernels};
+  *count = list.size();
+  return list.data();
+}
+
+}  // namespace moekit::cpu
