@@ -23,6 +23,7 @@ std::string of_experts(const ExpertConfig& config, const ExpertFormats& formats)
 }  // namespace
 
 Support supports_block(const BlockConfig& config, const BlockFormats& formats) {
+  if (formats.int8_activations) return {"activations stay as they are here"};
   const std::int64_t columns = config.router.columns();
   if (columns > kMaxColumns)
     return {"the router has " + std::to_string(columns) + " columns, at most " + std::to_string(kMaxColumns)};

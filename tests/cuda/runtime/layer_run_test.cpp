@@ -102,6 +102,16 @@ TEST_F(LayerRun, ANewStreamWithAnOldHandleComesBehindTheOldOne) {
   EXPECT_GT(met, 0) << "no handle was given out twice";
 }
 
+TEST_F(LayerRun, RefusesWhatItsKernelsDoNotDo) {
+  const BlockConfig config = plain_config();
+  Rng rng(4);
+  LayerOptions options;
+  options.dtype = "int8";
+  options.device = {DeviceKind::kCuda, 0};
+  options.int8_activations = true;
+  EXPECT_THROW(MoeLayer(config, conformance::random_tensors(rng, config, DType::kBFloat16), options), UnsupportedError);
+}
+
 TEST_F(LayerRun, NeitherAllocatesNorWaitsOnceWarm) {
   const BlockConfig config = rich_config();
   const Mode& mode = mode_named("bf16");
