@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Quantised experts on the device against the reference on the same codes and scales.
+#include "conformance/quantised.h"
 #include "ascend/device_layer.h"
 #include "formats/format.h"
 #include "moekit/error.h"
@@ -24,15 +25,18 @@ struct Case {
 };
 void PrintTo(const Case& item, std::ostream* out) { *out << item.dtype << (item.int8_activations ? "_a8" : ""); }
 
+// Whole groups of 32 in all dimensions.
+BlockConfig block_of_groups() {
+  BlockConfig c = small_block();
+  c.expert.input = c.expert.output = 128;
+  c.expert.intermediate = 64;
+  c.shared.expert = c.expert;
+  c.shared.expert.intermediate = 96;
+  return c;
+}
+
 struct Quantised : OnAscend, testing::WithParamInterface<Case> {
-  static BlockConfig config() {
-    BlockConfig c = small_block();
-    c.expert.input = c.expert.output = 128;
-    c.expert.intermediate = 64;
-    c.shared.expert = c.expert;
-    c.shared.expert.intermediate = 96;
-    return c;
-  }
+  static BlockConfig config() { return block_of_groups(); }
   static MoeLayer make(const BlockConfig& config, const BlockTensors& tensors) {
     LayerOptions options;
     options.dtype = GetParam().dtype;
@@ -100,6 +104,41 @@ TEST_P(Quantised, WeightOnInputAndSkippedSlots) {
 INSTANTIATE_TEST_SUITE_P(Formats, Quantised,
                          testing::Values(Case{"int8", false, 6e-5}, Case{"int4", false, 3e-5},
                                          Case{"int8", true, 1e-3}));
+
+// As in checkpoints of float16 models. Errors are those of float16, but for A8W8 (see Case).
+TEST_F(OnAscend, Float16ScalesMeanFloat16Rows) {
+  const conformance::QuantVariant int8 = {"int8", {"int8", Code::kInt8, 0, DType::kFloat16}},
+                                  int4 = {"int4",
+                                          {"int4", Code::kUInt4, 32, DType::kFloat16, Offset::kNone, 8},
+                                          Packing::kWordsAlongK};
+  struct {
+    const conformance::QuantVariant& variant;
+    bool int8_activations;
+    const char* product;
+    double nmse;
+  } const cases[] = {{int8, false, "A16W8, scales and rows in float16", 1e-6},
+                     {int4, false, "A16W4, scales and rows in float16", 1e-6},
+                     {int8, true, "A8W8 (x quantised row by row), outputs in float16", 1e-3}};
+  for (const auto& item : cases) {
+    SCOPED_TRACE(item.product);
+    Rng rng(5);
+    const BlockTensors tensors = random_quantised_tensors(rng, block_of_groups(), item.variant, true);
+    LayerOptions options;
+    options.device = kDevice;
+    options.int8_activations = item.int8_activations;
+    const MoeLayer layer(block_of_groups(), tensors, options),
+        oracle(block_of_groups(), tensors, {"auto", {}, "reference"});
+    EXPECT_NE(layer.explain().find(item.product), std::string::npos) << layer.explain();
+    for (const DType data : {DType::kFloat16, DType::kFloat32, DType::kBFloat16}) {
+      const Matrix x = Matrix::random(rng, 40, 128, data);
+      const Result got = run(layer, x, {}), want = run(oracle, x, {});
+      EXPECT_EQ(got.ids, want.ids);
+      // y itself is rounded.
+      const double bound = data == DType::kBFloat16 ? item.nmse + 1e-5 : item.nmse;
+      EXPECT_LE(nmse(got.y, want.y, all_rows(x)), bound * conformance::slack()) << dtype_name(data);
+    }
+  }
+}
 
 TEST_F(OnAscend, DeclinesFormatsWithoutAProduct) {
   Rng rng(4);

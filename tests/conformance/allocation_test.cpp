@@ -50,7 +50,7 @@ struct Allocation : testing::TestWithParam<Target> {
 
 TEST_P(Allocation, NoneInSteadyState) {
   if (GetParam().backend == "reference") GTEST_SKIP() << "the reference is written for clarity and allocates";
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const Block block(GetParam(), config(), mode, {}, 30);
     Rng rng(31);
     const Matrix x = Matrix::random(rng, 40, 33, mode.data);
@@ -63,7 +63,7 @@ TEST_P(Allocation, NoneInSteadyState) {
 }
 
 TEST_P(Allocation, FailureInAnyPlaceOfPackingIsBadAlloc) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     Rng rng(32);
     const BlockTensors tensors = random_tensors(rng, config(), mode.weights);
     const std::string dtype(dtype_name(mode.weights));
@@ -85,7 +85,7 @@ TEST_P(Allocation, FailureInAnyPlaceOfPackingIsBadAlloc) {
 }
 
 TEST_P(Allocation, FailureInACallLeavesTheLayerUsable) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     Rng rng(33);
     const Matrix x = Matrix::random(rng, 40, 33, mode.data);
     Matrix want(40, 33, mode.data), y(40, 33, mode.data);
