@@ -142,7 +142,9 @@ TEST_P(Quantised, OutputsAgreeWithTheOracle) {
 // hundred times the others are the hard ones for it.
 TEST_P(Quantised, Float32ActivationsKeepTheirPrecision) {
   const Target& target = GetParam();
-  if (target.backend != "cpu" || target.isa == "amx" || target.isa == "avx512bf16") GTEST_SKIP() << "bfloat16";
+  // Emulated ones have names that begin alike.
+  if (target.backend != "cpu" || target.isa.rfind("amx", 0) == 0 || target.isa.rfind("avx512bf16", 0) == 0)
+    GTEST_SKIP() << "activations are bfloat16 here";
   for_each_block(target, {0, 1},
                  [&](const BlockConfig& config, const BlockTensors& tensors, const Shape& shape, Rng& rng) {
                    if (shape.shared && !shape.quantised_shared) return;  // bfloat16 weights beside them
