@@ -39,10 +39,12 @@ struct Sizes {
 };
 
 // A2: 2 (tokens * ranks * min(local, k) * hidden * 2 bytes + 2 MB) fit into the buffer.
-// A3: 2 (local * tokens * ranks * align512(align32(2 hidden) + 64) + k * tokens * align512(2 hidden)) do.
+// A3: 2 (local * tokens * ranks * align512(align32(2 hidden) + 64) + k * tokens * align512(2 hidden)) do,
+//     and it has at least 2 MB.
 std::int64_t tokens_of_buffer(const Sizes& s, bool atlas_a2) {
   const std::int64_t half = buffer_bytes() / 2;
   if (atlas_a2) return (half - 2 * kMegabyte) / (s.ranks * std::min(s.local, s.k) * s.hidden * 2);
+  if (buffer_bytes() < 2 * kMegabyte) return 0;
   const std::int64_t sent = s.local * s.ranks * round_up(round_up(2 * s.hidden, 32) + 64, 512);
   return half / (sent + s.k * round_up(2 * s.hidden, 512));
 }
