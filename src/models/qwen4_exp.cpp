@@ -10,7 +10,7 @@ Family qwen4_exp() {
   Family family = qwen2_moe();
   family.name = "qwen4_exp";
   family.aliases = {"qwen4_exp_text"};
-  family.layer_rule = {};
+  family.layer_rule = every_layer();
   family.stacked = Stacked::kByShape;
   return family;
 }
