@@ -41,6 +41,7 @@ Family granitemoeshared();
 Family hunyuan_v1_moe();
 Family hy_v3();
 Family hy_v4();
+Family inkling();
 Family jamba();
 Family jetmoe();
 Family kimi_k2();
@@ -107,6 +108,7 @@ const std::vector<Family>& families() {
       hunyuan_v1_moe(),
       hy_v3(),
       hy_v4(),
+      inkling(),
       jamba(),
       jetmoe(),
       kimi_k2(),
