@@ -10,6 +10,8 @@
 
 namespace moekit::cpu {
 
+inline bool is_linear(const ExpertGroup& group) noexcept { return group.config.act == Activation::kLinear; }
+
 class TileRun {
  public:
   /// Plans: `workspace.active` holds the experts with rows, in order; down_a is filled in here. Identity rows, if any,
