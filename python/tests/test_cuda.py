@@ -145,7 +145,7 @@ def test_float16_in_and_out(driver):
 import cuda_arrays as cu
 cu.start()
 gpu, cpu = moekit.load_layer(path, 0, device="cuda", dtype="float16"), moekit.load_layer(path, 0, dtype="float32")
-assert gpu.format == "float16" and "float16" in gpu.explain(), gpu.explain()
+assert "weights: float16" in gpu.explain() and "m16n8k16 on float16" in gpu.explain(), gpu.explain()
 x = np.random.default_rng(0).standard_normal((5, gpu.hidden_size)).astype(np.float16)
 y = gpu(x)
 want = cpu(x.astype(np.float32))

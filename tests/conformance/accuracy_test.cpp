@@ -80,13 +80,15 @@ TEST_P(RuleTest, MatchesTheOracle) {
   const auto& [target, rule] = GetParam();
   const Form& silu = forms()[2];
   std::uint64_t seed = 1000;
-  for (const Mode& mode : modes(target))
+  for (const Mode& mode : modes(target)) {
+    if (reduced() && mode.weights != mode.data) continue;  // a rule sees the dtype of x only; forms see both
     for (const std::int64_t experts :
          reduced() ? std::vector<std::int64_t>{8} : std::vector<std::int64_t>{1, 3, 7, 8, 64})
       if (experts >= rule.min_experts)
         check(target, make_config(rule, silu, experts, sizes()[0]), rule.parts, mode,
               reduced() ? std::vector<std::int64_t>{0, 1, 33} : std::vector<std::int64_t>{0, 1, 2, 16, 33, 300},
               ++seed);
+  }
 }
 
 template <class Item>

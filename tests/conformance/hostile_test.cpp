@@ -52,11 +52,15 @@ TEST_P(Hostile, PoisonedRowsStayAlone) {
 
 // No byte outside x is read and no byte outside y is written, at either end.
 TEST_P(Hostile, BuffersMayEndAtAPage) {
+  // To a device rows are copied: what touches them here is the same for every size.
+  const bool copied = backend_by_name(GetParam().backend).device() != DeviceKind::kCpu;
+  const std::vector<std::int64_t> batches =
+      copied ? std::vector<std::int64_t>{1, 17} : std::vector<std::int64_t>{1, 2, 3, 15, 16, 17, 31, 33};
   for (const Mode& mode : modes(GetParam())) {
-    for (std::size_t size = 0; size < sizes().size(); ++size) {
+    for (std::size_t size = 0; size < (copied ? 2 : sizes().size()); ++size) {
       const BlockConfig c = config(size);
       const Block block(GetParam(), c, mode, {}, 13);
-      for (const std::int64_t tokens : {1, 2, 3, 15, 16, 17, 31, 33}) {
+      for (const std::int64_t tokens : batches) {
         Rng rng(14);
         const Matrix x = Matrix::random(rng, tokens, c.expert.input, mode.data);
         const Result want = run(block.layer, x, {});

@@ -34,9 +34,10 @@ Finding compare(const Mode& mode, const Result& own, const Result& blas) {
       ++finding.compared;
       finding.different += own.y.at(r, c) != blas.y.at(r, c) ? 1 : 0;
     }
-  // cuBLAS' products of 16 bits are rounded to 16 bits where the own kernels keep float32: three more roundings.
+  // cuBLAS' products of 16 bits are rounded to 16 bits where the own kernels keep float32: gates, ups and the experts'
+  // outputs, about twice an eighth of the mode's bound each; the own layer rounds once more.
   finding.worst = nmse(own.y, blas.y, all_rows(own.y));
-  finding.allowed = 20.0 * (mode.weights == DType::kFloat32 ? 1.0 : 3.0) * mode.nmse;
+  finding.allowed = (mode.weights == DType::kFloat32 ? 1.0 : 6.0) * mode.nmse;
   finding.passed = own.ids == blas.ids && finding.worst <= finding.allowed;
   if (own.ids != blas.ids) finding.detail = "other experts were chosen";
   return finding;
