@@ -8,6 +8,7 @@
 #include "backends/cuda/pack.h"
 
 namespace moekit::cuda {
+
 GemmParams input_of(const Call& call, const PackedExperts& experts, const Rows& rows) {
   GemmParams p = {};
   const bool float32 = experts.first().input_element() == Element::kFloat32;

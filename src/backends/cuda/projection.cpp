@@ -116,8 +116,9 @@ PackedProjection pack_projection(const DeviceContext& device, const std::vector<
       held.group = width;
       packed.packed_cols = checked_mul(format.groups(packed.cols), width, "packed matrix");
       if (packed.packed_cols > kMaxSize)
-        throw UnsupportedError("[pack] groups of up to " + std::to_string(width) + " columns (act-order) make rows of " +
-                               std::to_string(packed.packed_cols) + ", at most " + std::to_string(kMaxSize));
+        throw UnsupportedError("[pack] groups of up to " + std::to_string(width) +
+                               " columns (act-order) make rows of " + std::to_string(packed.packed_cols) +
+                               ", at most " + std::to_string(kMaxSize));
       const std::size_t order_bytes = static_cast<std::size_t>(padded(packed.packed_cols)) * sizeof(std::int32_t);
       packed.order = DeviceMemory(device, of_experts(experts.size(), order_bytes), "the order of columns");
       packed_bytes(packed.rows, packed.packed_cols, DType::kFloat32);  // counts them
