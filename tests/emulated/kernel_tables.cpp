@@ -34,8 +34,10 @@ const KernelTable* const* kernel_tables(std::size_t* count) {
   static const KernelTable avx512bf16 = renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512);
   static const KernelTable amx_plain = renamed(k_amx_kernels_plain, "amx_emulated_plain", 0);
   static const KernelTable avx512bf16_plain = renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0);
+  // What a table lacks it takes from the next one that has it: those of tiles come first, so that no other takes
+  // theirs, which tiles must be configured for.
   static const std::array<const KernelTable*, 7> list = {
-      &amx, &avx512bf16, &amx_plain, &avx512bf16_plain, &k_avx512_kernels, &k_avx2_kernels, &k_generic_kernels};
+      &amx, &amx_plain, &avx512bf16, &avx512bf16_plain, &k_avx512_kernels, &k_avx2_kernels, &k_generic_kernels};
   *count = list.size();
   return list.data();
 }
