@@ -21,7 +21,7 @@ def test_a_run_has_its_fields(quick_run):
     run = json.loads(quick_run.read_text())
     assert run["quick"] is True
     machine = run["machine"]
-    assert machine["cpu"] and machine["threads"] == 2 and set(machine["kernels"]) == {"float32", "bfloat16"}
+    assert machine["cpu"] and machine["threads"] == 2 and set(machine["kernels"]) == {"float32", "bfloat16", "int8"}
     assert {"commit", "uncommitted_changes", "moekit", "python", "platform", "load_average"} <= set(machine)
     assert machine["versions"]["torch"] and machine["versions"]["numpy"]
     limits = run["limits"]

@@ -28,7 +28,7 @@ def test_doctor():
     f = facts("doctor")
     assert {b["name"] for b in f["backends"]} >= {"cpu", "reference"}
     assert f["isas"][-1]["name"] == "generic" and f["isas"][-1]["usable"]
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16", "int8"):
         assert sum(dtype in isa["chosen_for"] for isa in f["isas"]) == 1
     assert all(isa["reason"] for isa in f["isas"])
     assert f["threads"]["layers_use"] >= 1 and f["memory"]["total"] > 0
@@ -39,7 +39,7 @@ def test_doctor():
 
 def test_doctor_sees_the_environment():
     f = facts("doctor", env={"MOEKIT_ISA": "generic", "MOEKIT_NUM_THREADS": "1"})
-    assert f["isas"][-1]["chosen_for"] == ["float32", "bfloat16"] and "MOEKIT_ISA" in f["isas"][-1]["reason"]
+    assert f["isas"][-1]["chosen_for"] == ["float32", "bfloat16", "int8"] and "MOEKIT_ISA" in f["isas"][-1]["reason"]
     assert f["threads"]["layers_use"] == 1
     assert "nonsense" in facts("doctor", env={"MOEKIT_ISA": "nonsense"}, code=3)["error"]
 
