@@ -176,7 +176,8 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         in it are converted, experts one at a time: "float32", "bfloat16" and "float16" (dequantised), or quantised to
         "int8" (a scale a row: max |w| / 127), "int4" (groups of 32, bfloat16 scales: the weight of largest magnitude
         / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
-    device: "cpu", or "cuda[:N]", "ascend[:N]": arrays stay in host memory and each call copies them.
+    device: "cpu", or "cuda[:N]", "ascend[:N]": each call copies arrays of host memory and takes tensors of the device's
+        memory (torch, torch_npu) where they lie.
     backend: "auto", or one to force ("reference").
     int8_activations: experts whose weights are int8, 4 bit integers or fp4 multiply int8 inputs (W8A8, W4A8): x and the
         hidden activations are rounded row by row to multiples -127 .. 127 of max |x| / 127, halves to even. Faster, less

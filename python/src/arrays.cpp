@@ -135,25 +135,28 @@ void borrow_dlpack(py::handle object, const char* name, ArrayView& out) {
     if (type != dl::kCpu)
       raise_value(name, "DLPack device type " + std::to_string(type) + ", the layer runs on the CPU (1)");
   }
-  const py::object capsule = export_capsule(object, name);
-  if (PyCapsule_IsValid(capsule.ptr(), dl::kVersionedCapsule) != 0) {
-    out.versioned = static_cast<dl::ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), dl::kVersionedCapsule));
-    PyCapsule_SetName(capsule.ptr(), dl::kUsedVersionedCapsule);
-    if (out.versioned->version.major != dl::kMajor)
-      raise_value(name, "DLPack version " + std::to_string(out.versioned->version.major) + ", version 1 is read");
-    take_dl_tensor(out.versioned->tensor, name, out);
-  } else if (PyCapsule_IsValid(capsule.ptr(), dl::kCapsule) != 0) {
-    out.managed = static_cast<dl::Managed*>(PyCapsule_GetPointer(capsule.ptr(), dl::kCapsule));
-    PyCapsule_SetName(capsule.ptr(), dl::kUsedCapsule);
-    take_dl_tensor(out.managed->tensor, name, out);
-  } else {
-    raise_value(name, "__dlpack__ gave no fresh DLPack capsule but " + py::repr(capsule).cast<std::string>());
-  }
+  take_dl_tensor(take_capsule(object, name, out.managed, out.versioned), name, out);
 }
 
 }  // namespace
 
 void refuse_gradients(py::handle object, const char* name) { check_gradients(object, name); }
+
+dl::Tensor take_capsule(py::handle object, const char* name, dl::Managed*& managed, dl::ManagedVersioned*& versioned) {
+  const py::object capsule = export_capsule(object, name);
+  if (PyCapsule_IsValid(capsule.ptr(), dl::kVersionedCapsule) != 0) {
+    versioned = static_cast<dl::ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), dl::kVersionedCapsule));
+    PyCapsule_SetName(capsule.ptr(), dl::kUsedVersionedCapsule);
+    if (versioned->version.major != dl::kMajor)
+      raise_value(name, "DLPack version " + std::to_string(versioned->version.major) + ", version 1 is read");
+    return versioned->tensor;
+  }
+  if (PyCapsule_IsValid(capsule.ptr(), dl::kCapsule) == 0)
+    raise_value(name, "__dlpack__ gave no fresh DLPack capsule but " + py::repr(capsule).cast<std::string>());
+  managed = static_cast<dl::Managed*>(PyCapsule_GetPointer(capsule.ptr(), dl::kCapsule));
+  PyCapsule_SetName(capsule.ptr(), dl::kUsedCapsule);
+  return managed->tensor;
+}
 
 ArrayView::~ArrayView() {
   if (managed != nullptr && managed->deleter != nullptr) managed->deleter(managed);

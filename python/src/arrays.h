@@ -56,6 +56,9 @@ void refuse_gradients(py::handle object, const char* name);
 /// Throws TypeError (kind, dtype, gradients) or ValueError (device, strides, DLPack contents), naming what was wrong.
 void borrow(py::handle object, const char* name, ArrayView& out, Gradients gradients = Gradients::kRefuse);
 
+/// The tensor of a fresh DLPack capsule, of which one of `managed` and `versioned` is then the caller's to delete.
+dl::Tensor take_capsule(py::handle object, const char* name, dl::Managed*& managed, dl::ManagedVersioned*& versioned);
+
 /// The array as [rows, cols] with unit column stride, cols being the last dimension. No copy when the leading
 /// dimensions collapse into one row stride (of any sign); otherwise one, into `copy`.
 MatrixView as_matrix(const ArrayView& array, std::unique_ptr<std::byte[]>& copy);

@@ -9,6 +9,7 @@ namespace moekit::python::dl {
 
 constexpr std::int32_t kCpu = 1;
 constexpr std::int32_t kCuda = 2;
+constexpr std::int32_t kExtension = 12;  // kDLExtDev: torch's PrivateUse1
 constexpr std::uint32_t kMajor = 1;
 constexpr std::uint32_t kMinor = 1;
 constexpr const char* kCapsule = "dltensor";

@@ -6,38 +6,18 @@ import os
 
 import numpy as np
 
+from dlpack_structs import Device, Managed, Tensor, Type, Version
+
 cuda = c.CDLL(os.path.join(os.environ["MOEKIT_CUDA_LIBRARY_PATH"], "libcuda.so.1"))
 POINTER = c.c_uint64
 for name in ("cuMemAlloc_v2", "cuMemFree_v2", "cuMemcpyHtoD_v2", "cuMemcpyDtoH_v2", "cuStreamCreate",
-             "cuStreamSynchronize", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2"):
+             "cuStreamSynchronize", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"):
     getattr(cuda, name).restype = c.c_int
 
 
 def call(name, *arguments):
     result = getattr(cuda, name)(*arguments)
     assert result == 0, f"{name}: {result}"
-
-
-class Device(c.Structure):
-    _fields_ = [("type", c.c_int32), ("index", c.c_int32)]
-
-
-class Type(c.Structure):
-    _fields_ = [("code", c.c_uint8), ("bits", c.c_uint8), ("lanes", c.c_uint16)]
-
-
-class Tensor(c.Structure):
-    _fields_ = [("data", c.c_void_p), ("device", Device), ("ndim", c.c_int32), ("dtype", Type),
-                ("shape", c.POINTER(c.c_int64)), ("strides", c.POINTER(c.c_int64)), ("byte_offset", c.c_uint64)]
-
-
-class Version(c.Structure):
-    _fields_ = [("major", c.c_uint32), ("minor", c.c_uint32)]
-
-
-class Managed(c.Structure):
-    _fields_ = [("version", Version), ("context", c.c_void_p), ("deleter", c.c_void_p), ("flags", c.c_uint64),
-                ("tensor", Tensor)]
 
 
 ALLOCATE = c.CFUNCTYPE(c.c_int, c.POINTER(Tensor), c.POINTER(c.POINTER(Managed)), c.c_void_p, c.c_void_p)
@@ -51,17 +31,18 @@ class Exchange(c.Structure):
                 ("from_managed", FROM_MANAGED), ("borrow", BORROW), ("current_stream", STREAM)]
 
 
-TYPES = {(2, 32): np.dtype(np.float32), (0, 32): np.dtype(np.int32), (0, 64): np.dtype(np.int64)}
+TYPES = {(2, 32): np.dtype(np.float32), (2, 16): np.dtype(np.float16), (0, 32): np.dtype(np.int32), (0, 64): np.dtype(np.int64)}
 CODES = {dtype: code for code, dtype in TYPES.items()}
 
 
 class DeviceArray:
-    """A C-ordered array on a device; `strides` (elements) may say something else."""
+    """A C-ordered array on a device; `strides` (elements) and `kind` (of the device: 2 is CUDA) may say something else."""
 
     live = {}  # address of what was allocated for the library -> its Managed
 
-    def __init__(self, shape, dtype, index=0, strides=None):
-        self.shape, self.dtype, self.index, self.strides = tuple(shape), np.dtype(dtype), index, strides
+    def __init__(self, shape, dtype, index=0, strides=None, kind=2):
+        self.shape, self.dtype, self.strides = tuple(shape), np.dtype(dtype), strides
+        self.kind, self.index = kind, index
         self.pointer = POINTER()
         call("cuMemAlloc_v2", c.byref(self.pointer), c.c_size_t(max(1, self.nbytes)))
         self._shape = (c.c_int64 * max(1, len(self.shape)))(*self.shape)
@@ -83,7 +64,7 @@ class DeviceArray:
 
     def describe(self, tensor):
         tensor.data, tensor.byte_offset, tensor.ndim = self.pointer.value, 0, len(self.shape)
-        tensor.device = Device(2, self.index)
+        tensor.device = Device(self.kind, self.index)
         tensor.dtype = Type(*CODES[self.dtype], 1)
         tensor.shape = c.cast(self._shape, c.POINTER(c.c_int64))
         tensor.strides = c.cast(self._strides, c.POINTER(c.c_int64))
@@ -139,3 +120,12 @@ def start():
 
 def synchronize():
     call("cuStreamSynchronize", stream)
+
+
+def use_stream_of(device):
+    """The library is told a new stream of this device from now on, whatever device it asks for."""
+    context = c.c_void_p()
+    call("cuDevicePrimaryCtxRetain", c.byref(context), c.c_int(device))
+    call("cuCtxPushCurrent_v2", context)
+    call("cuStreamCreate", c.byref(stream), c.c_uint(1))
+    call("cuCtxPopCurrent_v2", c.byref(context))

@@ -62,3 +62,109 @@ x = np.random.default_rng(1).standard_normal((32, 10)).astype(np.float32)
 assert np.allclose(npu(x), cpu(x), rtol=1e-5, atol=1e-5)
 assert "ascend" in repr(npu) and "ascend" in repr(pickle.loads(pickle.dumps(npu)))
 """, double)
+
+
+def test_arrays_of_torch_npu_give_the_bits_of_host_arrays_without_a_copy(double):
+    run("""
+import npu_arrays as npu
+npu.start()
+layer = moekit.load_layer(path, 0, device="ascend")
+x = np.random.default_rng(0).standard_normal((5, layer.hidden_size)).astype(np.float32)
+for dtype in (npu.float32, npu.float16, npu.bfloat16):
+    host = x.astype(dtype)
+    want, routing = layer(host, return_routing=True)
+    for versioned in (True, False):
+        npu.NpuArray.versioned = versioned
+        given = npu.NpuArray.of(host)
+        warm = layer(given)                                  # a workspace is there
+        npu.synchronize()
+        warm.free()
+        copies = npu.calls("aclrtMemcpy", "aclrtSynchronizeStream")
+        got, where = layer(given, return_routing=True)
+        assert npu.calls("aclrtMemcpy", "aclrtSynchronizeStream") == copies
+        npu.synchronize()
+        assert isinstance(got, npu.NpuArray) and got.dtype == dtype and got.shape == x.shape
+        assert np.array_equal(got.numpy(), want)
+        assert np.array_equal(where.expert_ids.numpy(), routing.expert_ids)
+        assert np.array_equal(where.weights.numpy(), routing.weights)
+third = layer(npu.NpuArray.of(x.reshape(5, 1, -1)))
+npu.synchronize()
+assert third.shape == (5, 1, layer.hidden_size) and np.array_equal(third.numpy().reshape(x.shape), layer(x))
+assert not npu.NpuArray.live                                 # every capsule was given back
+assert npu.acl.ascend_double_violations() == 0
+""", double)
+
+
+def test_arrays_of_torch_npu_that_do_not_fit_are_refused(double):
+    run("""
+import npu_arrays as npu
+npu.start()
+layer = moekit.load_layer(path, 0, device="ascend")
+x = np.ones((4, layer.hidden_size), np.float32)
+
+def refused(error, *parts, **call):
+    try:
+        layer(call.pop("x"), **call)
+    except error as e:
+        assert all(part in str(e) for part in parts), e
+    else:
+        raise SystemExit("not refused: " + str(parts))
+
+refused(ValueError, "x is on ascend:1, the layer on ascend:0", x=npu.NpuArray.of(x, index=1))
+refused(ValueError, "last dimension", x=npu.NpuArray.of(x[:, :-1]))
+refused(ValueError, "strided", x=npu.NpuArray.of(x, strides=(1, 4)))
+refused(TypeError, "int32", x=npu.NpuArray.of(x.astype(np.int32)))
+refused(ValueError, "expert_ids must be on ascend:0", x=npu.NpuArray.of(x),
+        expert_ids=np.zeros((4, layer.config["router"]["top_k"]), np.int32))
+npu.NpuArray.new_empty, kept = None, npu.NpuArray.new_empty
+del npu.NpuArray.new_empty
+refused(TypeError, "without new_empty", x=npu.NpuArray.of(x))
+npu.NpuArray.new_empty = kept
+import sys
+sys.modules["torch_npu"] = None                              # what import finds where the package is not installed
+refused(moekit.UnsupportedError, "torch_npu", "cannot be imported", x=npu.NpuArray.of(x))
+try:
+    moekit.load_layer(path, 0)(npu.NpuArray.of(x))
+except ValueError as error:
+    assert "device type 12" in str(error), error
+else:
+    raise SystemExit("taken by a layer on the CPU")
+assert not npu.NpuArray.live
+assert np.isfinite(layer(x)).all()                           # still usable
+""", double)
+
+
+def test_quantised_products_by_name(double):
+    run("""
+rng = np.random.default_rng(2)
+config = {"router": {"num_experts": 8, "top_k": 2}, "expert": {"input": 64, "intermediate": 32, "output": 64}}
+tensors = {"router.weight": rng.standard_normal((8, 64)).astype(np.float32)}
+for part, shape in (("gate", (8, 32, 64)), ("up", (8, 32, 64)), ("down", (8, 64, 32))):
+    tensors["experts." + part] = (rng.standard_normal(shape) / 8).astype(np.float32)
+x = rng.standard_normal((37, 64)).astype(np.float32)
+kinds = (("int8", False, "A16W8", 1e-3), ("int4", False, "A16W4", 1e-3), ("int8", True, "A8W8", 1e-2),
+         ("float16", False, "weights and rows in float16", 1e-5))
+for dtype, int8_activations, name, bound in kinds:
+    want = moekit.MoeLayer.from_arrays(config, tensors, dtype=dtype, backend="reference")(x)
+    layers = [moekit.MoeLayer.from_arrays(config, tensors, dtype=dtype, device="ascend",
+                                          int8_activations=int8_activations)]
+    if dtype != "int4":
+        layers.append(moekit.load_layer(path, 0, dtype=dtype, device="ascend", int8_activations=int8_activations))
+    for layer in layers:
+        assert name in layer.explain(), layer.explain()
+    y = layers[0](x)
+    error = np.square(y - want).sum() / np.square(want).sum()
+    assert error < bound, (dtype, int8_activations, error)
+half = x.astype(np.float16)
+y = moekit.MoeLayer.from_arrays(config, {n: t.astype(np.float16) for n, t in tensors.items()}, device="ascend")(half)
+assert y.dtype == np.float16
+npu = moekit.MoE(4, 64, 32, dtype="int8", device="ascend", int8_activations=False)
+assert "A16W8" in npu.explain(), npu.explain()
+for dtype in ("float32", "int4"):
+    try:
+        moekit.MoeLayer.from_arrays(config, tensors, dtype=dtype, device="ascend", int8_activations=True)
+    except moekit.UnsupportedError as error:
+        assert "int8" in str(error), error
+    else:
+        raise SystemExit("no error for int8 activations with " + dtype)
+""", double)

@@ -79,12 +79,85 @@ refused(ValueError, "strided", x=cu.DeviceArray.of(x, strides=(1, 4)))
 refused(TypeError, "int32", x=cu.DeviceArray.of(x.astype(np.int32)))
 refused(ValueError, "expert_ids must be on cuda:0", x=cu.DeviceArray.of(x),
         expert_ids=np.zeros((4, gpu.config["router"]["top_k"]), np.int32))
+for kind in (10, 13, 3):                                     # ROCm, managed memory, pinned host memory
+    refused(ValueError, f"x is on DLPack device {kind}:0, the layer on cuda:0", x=cu.DeviceArray.of(x, kind=kind))
+ids = np.zeros((4, gpu.config["router"]["top_k"]), np.int32)
+refused(ValueError, "expert_ids is on cuda:1, the layer on cuda:0", x=cu.DeviceArray.of(x),
+        expert_ids=cu.DeviceArray.of(ids, index=1))
+refused(TypeError, "expert_ids on a device must be contiguous int32", x=cu.DeviceArray.of(x),
+        expert_ids=cu.DeviceArray.of(ids.astype(np.int64)))
+cpu = moekit.load_layer(path, 0)
 try:
-    moekit.load_layer(path, 0, device="cuda:7")
-except RuntimeError as error:
-    assert "cuda:7 does not exist" in str(error), error
+    cpu(cu.DeviceArray.of(x))
+except ValueError as error:
+    assert "DLPack device type 2" in str(error), error
 else:
-    raise SystemExit("no error for cuda:7")
+    raise SystemExit("a CPU layer took device memory")
+for ordinal in (2, 7):                                       # the stand-in has two
+    try:
+        moekit.load_layer(path, 0, device=f"cuda:{ordinal}")
+    except RuntimeError as error:
+        assert f"cuda:{ordinal} does not exist: the driver finds 2 devices" in str(error), error
+    else:
+        raise SystemExit(f"no error for cuda:{ordinal}")
+for name in ("cuda:-1", "cuda:x", "gpu"):
+    try:
+        moekit.load_layer(path, 0, device=name)
+    except ValueError as error:
+        assert name in str(error), error
+    else:
+        raise SystemExit("no error for " + name)
+other = moekit.load_layer(path, 0, device="cuda:1")
+try:
+    other(cu.DeviceArray.of(x))
+except ValueError as error:
+    assert "x is on cuda:0, the layer on cuda:1" in str(error), error
+else:
+    raise SystemExit("a layer of another device took x")
 y = gpu(x)                                                   # still usable
 assert np.isfinite(y).all()
+""", driver)
+
+
+def test_a_stream_of_another_device_is_refused(driver):
+    run("""
+import cuda_arrays as cu
+cu.start()
+gpu = moekit.load_layer(path, 0, device="cuda")
+x = np.ones((4, gpu.hidden_size), np.float32)
+want = gpu(x)
+cu.use_stream_of(1)
+try:
+    gpu(cu.DeviceArray.of(x))
+except ValueError as error:
+    assert "stream" in str(error) and "another device than cuda:0" in str(error), error
+else:
+    raise SystemExit("no error")
+cu.use_stream_of(0)
+y = gpu(cu.DeviceArray.of(x))
+cu.synchronize()
+assert np.array_equal(y.numpy(), want)
+""", driver)
+
+
+def test_float16_in_and_out(driver):
+    run("""
+import cuda_arrays as cu
+cu.start()
+gpu, cpu = moekit.load_layer(path, 0, device="cuda", dtype="float16"), moekit.load_layer(path, 0, dtype="float32")
+assert "weights: float16" in gpu.explain() and "m16n8k16 on float16" in gpu.explain(), gpu.explain()
+x = np.random.default_rng(0).standard_normal((5, gpu.hidden_size)).astype(np.float16)
+y = gpu(x)
+want = cpu(x.astype(np.float32))
+assert y.dtype == np.float16
+assert np.square(y.astype(np.float32) - want).sum() <= 1e-5 * np.square(want).sum()
+got = gpu(cu.DeviceArray.of(x))
+cu.synchronize()
+assert got.dtype == np.float16 and np.array_equal(got.numpy(), y)
+try:
+    cpu(x)
+except TypeError as error:
+    assert "float16" in str(error), error
+else:
+    raise SystemExit("the CPU's kernels took float16")
 """, driver)

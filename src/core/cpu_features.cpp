@@ -54,7 +54,7 @@ Detected detect() {
     found.features |= kAvx512;
     if ((c7 >> 11 & 1u) != 0) found.features |= kAvx512Vnni;
     if ((a71 >> 5 & 1u) != 0) found.features |= kAvx512Bf16;
-    const bool amx = (d7 >> 22 & 1u) != 0 && (d7 >> 24 & 1u) != 0;  // AMX-BF16, AMX-TILE
+    const bool amx = (d7 >> 22 & 1u) && (d7 >> 24 & 1u) && (d7 >> 25 & 1u);  // AMX-BF16, -TILE, -INT8
     if (amx && (found.features & kAvx512Bf16) != 0 && (state & kTiles) == kTiles) {
       if (ask_for_tiles()) {
         found.features |= kAmxBf16;

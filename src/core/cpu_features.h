@@ -8,10 +8,10 @@
 namespace moekit {
 
 enum CpuFeature : std::uint32_t {
-  kAvx2 = 1u << 0,  // with FMA
+  kAvx2 = 1u << 0,    // with FMA
   kAvx512 = 1u << 1,  // F, BW, VL, DQ
   kAvx512Bf16 = 1u << 2,
-  kAmxBf16 = 1u << 3,  // and the kernel's permission for tile state
+  kAmxBf16 = 1u << 3,  // with AMX-INT8, and the kernel's permission for tile state
   kNeon = 1u << 4,
   kAvx512Vnni = 1u << 5,
   kAvxVnni = 1u << 6,  // VNNI on 256 bits, without AVX-512

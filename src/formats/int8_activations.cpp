@@ -13,7 +13,8 @@ std::string int8_activations_reason(const BlockFormats& formats) {
     for (const auto part : kProjectionFormats)
       if (const WeightFormat& format = each.*part; !has_integers(format.code))
         return "int8 activations meet int8, 4 bit integer and fp4 weights, not " + describe(format);
-    if (each.gate != each.up) return "int8 activations, and gate is " + describe(each.gate) + ", up is " + describe(each.up);
+    if (each.gate != each.up)
+      return "int8 activations, and gate is " + describe(each.gate) + ", up is " + describe(each.up);
     return {};
   };
   const ExpertFormats& shared = formats.shared;

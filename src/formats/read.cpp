@@ -127,13 +127,13 @@ TensorRef decoded(const TensorRef& tensor) {
   return memory_tensor(tensor.name, values->floats.data(), DType::kFloat32, tensor.shape, values);
 }
 
-bool has_column_groups(const MatrixRef& matrix) {
-  if (matrix.quant == nullptr || !matrix.quant->column_groups) return false;
+std::vector<std::int32_t> column_groups(const MatrixRef& matrix) {
+  if (matrix.quant == nullptr || !matrix.quant->column_groups) return {};
   ReadScratch scratch;
   QuantRows columns;
   columns.resize(matrix.quant->format, 0, matrix.quant->cols);
   read_column_groups(*matrix.quant, scratch, columns);
-  return !columns.column_groups.empty();
+  return std::move(columns.column_groups);
 }
 
 WeightFormat format_of(const MatrixRef& matrix) {

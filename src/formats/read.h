@@ -35,9 +35,10 @@ const QuantRows& read_words(const MatrixRef& matrix, const WeightFormat& format,
 /// The tensor itself when its elements are plain; one of float32 in memory with the same shape when it is in blocks.
 TensorRef decoded(const TensorRef& tensor);
 
-/// Whether the columns of a quantised matrix are in groups other than k / group (GPTQ's act-order). Reads g_idx. Throws
-/// CheckpointError for an index out of range.
-bool has_column_groups(const MatrixRef& matrix);
+/// The group of each column of a quantised matrix; empty where it is k / group (other than in GPTQ's act-order). Reads
+/// g_idx. Throws CheckpointError for an index out of range.
+std::vector<std::int32_t> column_groups(const MatrixRef& matrix);
+inline bool has_column_groups(const MatrixRef& matrix) { return !column_groups(matrix).empty(); }
 
 /// The matrix's own format; float32 for float64.
 WeightFormat format_of(const MatrixRef& matrix);

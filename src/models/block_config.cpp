@@ -230,6 +230,11 @@ BlockConfig read_block_config(const Family& family, Config& config, std::int64_t
   if (family.limit_list != nullptr) read_limit(config, family.limit_list, block.expert);
 
   const std::int64_t count = config.integer(family.shared_count, 0);
+  if (family.joint_shared) {
+    block.router.num_experts += count;
+    block.router.top_k += count;
+    return block;
+  }
   std::int64_t shared = family.shared_intermediate.names.empty() ? block.expert.intermediate
                                                                  : config.integer(family.shared_intermediate, 0);
   if (family.shared_intermediate.names.empty() || family.shared_sizes_multiply) shared *= count;

@@ -14,6 +14,9 @@ namespace moekit {
 /// The routed experts. Throws CheckpointError naming the tensor that is missing or has another shape.
 std::vector<ExpertTensors> take_experts(const Family& family, const BlockConfig& config,
                                         const Quantisation& quantisation, Accounting& tensors);
+/// The routed experts and, behind them, the `joint` shared experts of Family::joint_shared.
+std::vector<ExpertTensors> take_joint_experts(const Family& family, const BlockConfig& config, std::int64_t joint,
+                                              const Quantisation& quantisation, Accounting& tensors);
 /// The shared expert, when the configuration has one.
 std::vector<ExpertTensors> take_shared(const Family& family, const BlockConfig& config,
                                        const Quantisation& quantisation, Accounting& tensors);

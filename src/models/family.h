@@ -19,9 +19,10 @@ struct ProjectionNames {
   const char *gate, *up, *down;
 };
 
-/// Names of the stacked tensors; their biases have "_bias" appended.
+/// Names of the stacked tensors; their biases have "_bias" appended. `interleaved`: as in Family, under these names.
 struct StackedNames {
   const char *gate_up, *down;
+  bool interleaved = false;
 };
 
 /// Names of tensors that stack each projection by itself, [E, I, H] twice and [E, H, I]; `flat`: all [E * I, H].
@@ -114,11 +115,14 @@ struct Family {
   Field sparsemixer_eps{{}, {}};  // the three below likewise
   Field limit{{}, {}};
   Field alpha{{}, {}};
-  const char* limit_list = nullptr;                      // a limit for each layer, 0 for none
-  const char* shared_limit_list = nullptr;               // the same for the shared expert
-  Field shared_count{{}, 0.0};                           // shared experts, each of the size of a routed one ...
-  Field shared_intermediate{{}, 0.0};                    // ... or the size of the one shared expert ...
-  bool shared_sizes_multiply = false;                    // ... or both: count shared experts of that size
+  const char* limit_list = nullptr;         // a limit for each layer, 0 for none
+  const char* shared_limit_list = nullptr;  // the same for the shared expert
+  Field shared_count{{}, 0.0};              // shared experts, each of the size of a routed one ...
+  Field shared_intermediate{{}, 0.0};       // ... or the size of the one shared expert ...
+  bool shared_sizes_multiply = false;       // ... or both: count shared experts of that size
+  // The shared experts, as many as shared_count says and each of the size of a routed one, are columns of the router
+  // behind the routed ones: always chosen, and part of the renormalisation. To the block they are routed experts.
+  bool joint_shared = false;
   std::vector<const char*> activation = {"hidden_act"};  // none: the family's own
   LayerRule layer_rule;
   std::vector<KnownValues> known_values;
@@ -137,6 +141,7 @@ struct Family {
   std::vector<std::string> in_scale;
   const char* in_scale_divisor = nullptr;  // in_scale is divided by it, element by element
   std::vector<std::string> per_expert_scale;
+  std::vector<std::string> weight_scale;  // [1], multiplies all weights
   std::vector<std::string> hash_table = {"gate.tid2eid"};
   std::vector<std::string> experts_prefixes = {"experts."};  // none: experts are always stacked
   std::vector<ProjectionNames> projections = {{"gate_proj", "up_proj", "down_proj"}};
@@ -145,8 +150,10 @@ struct Family {
   Stacked stacked = Stacked::kRows;
   bool interleaved = false;  // gate and up rows alternate in gate_up_proj instead of gate first
   std::vector<std::string> shared_prefixes = {"shared_experts.", "shared_expert."};
-  std::vector<StackedNames> shared_stacked_names;  // [2I, H] and [H, I] below a shared prefix
-  std::string down_bias_for_all;                   // one bias of down for every expert
+  std::vector<StackedNames> shared_stacked_names;   // [2I, H] and [H, I] below a shared prefix
+  std::vector<StackedNames> joint_stacked_names;    // [S, 2I, H] and [S, H, I], for joint_shared
+  std::vector<SeparateNames> joint_separate_names;  // the same, gate and up by themselves
+  std::string down_bias_for_all;                    // one bias of down for every expert
   std::vector<std::string> shared_gate_weight = {"shared_expert_gate.weight"};
 };
 

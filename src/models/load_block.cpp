@@ -68,6 +68,25 @@ TensorRef take_in_scale(const Family& family, std::int64_t hidden, Accounting& t
   return memory_tensor(scale.name, quotient->data(), DType::kFloat32, {hidden}, quotient);
 }
 
+/// A bias that chooses the last `joint` columns before all others: 2^100 is beyond what any score and bias add up to.
+TensorRef with_joint_columns(const TensorRef& bias, std::int64_t joint) {
+  auto values = std::make_shared<std::vector<float>>(read_float32(bias));
+  values->insert(values->end(), static_cast<std::size_t>(joint), 0x1p100f);
+  const auto columns = static_cast<std::int64_t>(values->size());
+  return memory_tensor(bias.name, values->data(), DType::kFloat32, {columns}, values);
+}
+
+/// One factor of all weights as that of each column.
+TensorRef for_columns(const TensorRef& factor, std::int64_t columns) {
+  auto values = std::make_shared<std::vector<float>>(static_cast<std::size_t>(columns), read_float32(factor).front());
+  return memory_tensor(factor.name, values->data(), DType::kFloat32, {columns}, values);
+}
+
+/// Columns of the router that are Family::joint_shared.
+std::int64_t joint_columns(const Family& family, const Config& config) {
+  return family.joint_shared ? config.integer(family.shared_count, 0) : 0;
+}
+
 RouterTensors take_router(const Family& family, const Config& config, const BlockConfig& block, Accounting& tensors) {
   const std::int64_t columns = block.router.columns();
   RouterTensors router;
@@ -78,6 +97,8 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
   if (!family.in_scale.empty()) router.in_scale = take_in_scale(family, block.expert.input, tensors);
   if (!family.per_expert_scale.empty())
     router.per_expert_scale = tensors.take(family.per_expert_scale, {columns}, "experts of the configuration");
+  if (!family.weight_scale.empty())
+    router.per_expert_scale = for_columns(tensors.take(family.weight_scale, {1}, "one factor of all weights"), columns);
   if (block.router.source == RouterSource::kHashTable) {  // the table chooses: no bias for selection
     const std::int64_t vocabulary = config.integer(family.vocabulary, 1);
     router.tid2eid = tensors.take_integers(family.hash_table, {vocabulary, block.router.top_k}, "vocabulary, top_k");
@@ -85,10 +106,12 @@ RouterTensors take_router(const Family& family, const Config& config, const Bloc
   }
   if (!family.selection_bias.empty() && config.boolean(family.has_selection_bias)) {
     const bool row = tensors.shape(tensors.find(family.selection_bias)).size() == 2;  // [1, E] in ERNIE
-    router.selection_bias = tensors.take(
-        family.selection_bias, row ? std::vector<std::int64_t>{1, columns} : std::vector<std::int64_t>{columns},
-        "experts of the configuration");
-    router.selection_bias.shape = {columns};
+    const std::int64_t joint = joint_columns(family, config), routed = columns - joint;
+    router.selection_bias = tensors.take(family.selection_bias,
+                                         row ? std::vector<std::int64_t>{1, routed} : std::vector<std::int64_t>{routed},
+                                         "experts of the configuration");
+    router.selection_bias.shape = {routed};
+    if (joint > 0) router.selection_bias = with_joint_columns(router.selection_bias, joint);
   }
   return router;
 }
@@ -112,7 +135,9 @@ LoadedBlock take_block(const Model& model, const BlockConfig& config, const Chec
   loaded.tensors.router = take_router(family, model.config, loaded.config, tensors);
   // Blocks of a GGUF file say what they are; files beside it are of other checkpoints.
   const Quantisation quantisation = model.gguf ? Quantisation() : read_quantisation(model.config);
-  loaded.tensors.experts = take_experts(family, loaded.config, quantisation, tensors);
+  const std::int64_t joint = joint_columns(family, model.config);
+  loaded.tensors.experts = joint > 0 ? take_joint_experts(family, loaded.config, joint, quantisation, tensors)
+                                     : take_experts(family, loaded.config, quantisation, tensors);
   loaded.tensors.shared = take_shared(family, loaded.config, quantisation, tensors);
   if (loaded.config.shared.count > 0 && loaded.config.shared.gate == SharedGate::kSigmoid)
     loaded.tensors.shared_gate = take_shared_gate(family, loaded.config.expert.input, tensors);

@@ -41,6 +41,7 @@ Family granitemoeshared();
 Family hunyuan_v1_moe();
 Family hy_v3();
 Family hy_v4();
+Family inkling();
 Family jamba();
 Family jetmoe();
 Family kimi_k2();
@@ -60,29 +61,85 @@ Family mistral_large4();
 Family mixtral();
 Family nemotron_h();
 Family olmoe();
+Family openai_privacy_filter();
 Family phimoe();
 Family qwen2_moe();
 Family qwen3_5_moe();
 Family qwen3_next();
 Family qwen3_omni_moe();
 Family qwen3_vl_moe();
+Family qwen4_exp();
 Family solar_open();
 Family step3p7();
 Family unlimited_ocr();
 
 const std::vector<Family>& families() {
   static const std::vector<Family> all = {
-      afmoe(),          aria(),          axk1(),          axk2(),           bailing_hybrid(),   beam(),
-      cohere2_moe(),    dbrx(),          deepseek_ocr2(), deepseek_v2(),    deepseek_v3(),      deepseek_v32(),
-      deepseek_v4(),    dots1(),         dots3_note(),    ernie4_5_moe(),   exaone_moe(),       flex_olmo(),
-      flint(),          gemma4(),        glm4_moe(),      glm4_moe_lite(),  glm4v_moe(),        glm5_next(),
-      glm_moe_dsa(),    gpt_oss(),       granitemoe(),    granitemoe_swa(), granitemoehybrid(), granitemoeshared(),
-      hunyuan_v1_moe(), hy_v3(),         hy_v4(),         jamba(),          jetmoe(),           kimi_k2(),
-      kimi_linear(),    kolibri1(),      laguna(),        lfm2_moe(),       llama4(),           longcat_flash(),
-      mellum(),         mimo_v2_flash(), minimax(),       minimax_m2(),     minimax_m3(),       mistral4(),
-      mistral_large4(), mixtral(),       nemotron_h(),    olmoe(),          phimoe(),           qwen2_moe(),
-      qwen3_5_moe(),    qwen3_moe(),     qwen3_next(),    qwen3_omni_moe(), qwen3_vl_moe(),     solar_open(),
-      step3p7(),        unlimited_ocr(),
+      afmoe(),
+      aria(),
+      axk1(),
+      axk2(),
+      bailing_hybrid(),
+      beam(),
+      cohere2_moe(),
+      dbrx(),
+      deepseek_ocr2(),
+      deepseek_v2(),
+      deepseek_v3(),
+      deepseek_v32(),
+      deepseek_v4(),
+      dots1(),
+      dots3_note(),
+      ernie4_5_moe(),
+      exaone_moe(),
+      flex_olmo(),
+      flint(),
+      gemma4(),
+      glm4_moe(),
+      glm4_moe_lite(),
+      glm4v_moe(),
+      glm5_next(),
+      glm_moe_dsa(),
+      gpt_oss(),
+      granitemoe(),
+      granitemoe_swa(),
+      granitemoehybrid(),
+      granitemoeshared(),
+      hunyuan_v1_moe(),
+      hy_v3(),
+      hy_v4(),
+      inkling(),
+      jamba(),
+      jetmoe(),
+      kimi_k2(),
+      kimi_linear(),
+      kolibri1(),
+      laguna(),
+      lfm2_moe(),
+      llama4(),
+      longcat_flash(),
+      mellum(),
+      mimo_v2_flash(),
+      minimax(),
+      minimax_m2(),
+      minimax_m3(),
+      mistral4(),
+      mistral_large4(),
+      mixtral(),
+      nemotron_h(),
+      olmoe(),
+      openai_privacy_filter(),
+      phimoe(),
+      qwen2_moe(),
+      qwen3_5_moe(),
+      qwen3_moe(),
+      qwen3_next(),
+      qwen3_omni_moe(),
+      qwen3_vl_moe(),
+      qwen4_exp(),
+      solar_open(),
+      step3p7(),
+      unlimited_ocr(),
   };
   return all;
 }

@@ -63,7 +63,7 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
                                         const Quantisation& quantisation, Accounting& tensors) {
   const std::int64_t count = config.router.num_experts;
   const std::int64_t hidden = config.expert.input, inner = config.expert.intermediate;
-  const bool gated = is_gated(config.expert.act);
+  const bool gated = is_gated(config.expert.act), interleaved = family.interleaved || names.interleaved;
   const std::int64_t width = gated ? 2 * inner : inner;
   const std::string up_name = names.gate_up, down_name = names.down;
   const StackedShapes seen = {tensors.shape(up_name), tensors.shape(down_name)};
@@ -74,7 +74,7 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
   const StackedShapes turned = {{up_count, hidden, width}, {count, inner, hidden}};
   const bool transposed = is_transposed(family, rows, turned, seen);
   const StackedShapes& expected = transposed ? turned : rows;
-  const std::int64_t halves = gated && !family.interleaved ? 2 : 1;
+  const std::int64_t halves = gated && !interleaved ? 2 : 1;
   const Stack up(
       {up_name, up_count, width, hidden, halves, "experts, gate and up rows, hidden size of the configuration"},
       expected.up, transposed, quantisation, tensors);
@@ -88,13 +88,13 @@ std::vector<ExpertTensors> take_stacked(const Family& family, const BlockConfig&
   else if (config.expert.down_bias)
     down_bias = tensors.take(down_name + "_bias", {count, hidden}, "biases of down");
 
-  const std::int64_t step = gated && family.interleaved ? 2 : 1;
-  const std::int64_t up_first = !gated ? 0 : family.interleaved ? 1 : inner;
+  const std::int64_t step = gated && interleaved ? 2 : 1;
+  const std::int64_t up_first = !gated ? 0 : interleaved ? 1 : inner;
   std::vector<ExpertTensors> experts;
   for (std::int64_t e = 0; e < count; ++e) {
     ExpertTensors expert;
-    if (gated) expert.gate = up.part(e, 0, inner, family.interleaved);
-    expert.up = gated ? up.part(e, 1, inner, family.interleaved) : up.matrix(e);
+    if (gated) expert.gate = up.part(e, 0, inner, interleaved);
+    expert.up = gated ? up.part(e, 1, inner, interleaved) : up.matrix(e);
     expert.down = down.matrix(e);
     if (up_bias) {
       if (gated) expert.gate_bias = bias_of(up_bias, e, 0, inner, step);

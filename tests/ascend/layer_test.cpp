@@ -30,7 +30,7 @@ struct Layer : OnAscend {
 };
 
 TEST_F(Layer, DeepSeekV32Exp) {
-  for (const Mode& mode : conformance::modes()) {
+  for (const Mode& mode : conformance::modes(kAscend)) {
     SCOPED_TRACE(mode.name);
     const Block block(kAscend, deepseek_v32(), mode, kBiased, 1);
     for (const std::int64_t tokens : {1, 7, 65}) expect_oracle(block, tokens, static_cast<std::uint64_t>(tokens));
@@ -99,6 +99,23 @@ TEST_F(Layer, DenseSoftmaxModule) {
       EXPECT_LE(nmse(run(npu.layer(), x, {}).y, run(cpu.layer(), x, {}).y, all_rows(x)), 1e-10);
     }
     EXPECT_NE(npu.layer().explain().find("one aclnnMm"), std::string::npos);
+  }
+}
+
+TEST_F(Layer, DenseBlocksInShortDtypes) {
+  BlockConfig config;
+  config.router.num_experts = config.router.top_k = 4;
+  config.router.all_experts = true;
+  config.router.matmul = Precision::kFloat32;
+  config.expert.act = Activation::kLinear;
+  config.expert.input = 20;
+  config.expert.output = 6;
+  config.expert.down_bias = true;
+  for (const Mode& mode : conformance::modes(kAscend)) {
+    SCOPED_TRACE(mode.name);
+    const Block block(kAscend, config, mode, {true}, 9);
+    EXPECT_NE(block.layer.explain().find("one aclnnMm"), std::string::npos) << block.layer.explain();
+    for (const std::int64_t tokens : {1, 33}) expect_oracle(block, tokens, static_cast<std::uint64_t>(tokens));
   }
 }
 

@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Heap use: none in steady state, and a failed allocation anywhere is std::bad_alloc and nothing worse.
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 #include "conformance/harness.h"
+#include "conformance/quantised.h"
+#include "moekit/error.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
 std::atomic<long> g_count{0};     // allocations so far
+std::atomic<long> g_maps{0};      // mappings of memory so far: what AlignedBuffer and large mallocs make
 std::atomic<long> g_fail_at{-1};  // the allocation that fails, by count; -1: none
 
 void* counted(std::size_t bytes, std::size_t alignment) {
@@ -35,6 +46,17 @@ void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memo
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
+// The sanitizers have an mmap of their own.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define MOEKIT_TEST_COUNTS_MAPS 1
+extern "C" void* mmap(void* address, size_t bytes, int protection, int flags, int file, off_t offset) noexcept {
+  g_maps.fetch_add(1);
+  return reinterpret_cast<void*>(::syscall(SYS_mmap, address, bytes, protection, flags, file, offset));
+}
+#else
+#define MOEKIT_TEST_COUNTS_MAPS 0
+#endif
+
 namespace moekit::conformance {
 namespace {
 
@@ -50,20 +72,59 @@ struct Allocation : testing::TestWithParam<Target> {
 
 TEST_P(Allocation, NoneInSteadyState) {
   if (GetParam().backend == "reference") GTEST_SKIP() << "the reference is written for clarity and allocates";
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const Block block(GetParam(), config(), mode, {}, 30);
     Rng rng(31);
     const Matrix x = Matrix::random(rng, 40, 33, mode.data);
     Matrix y(40, 33, mode.data);
     for (int i = 0; i < 3; ++i) block.layer.forward(x.view(), y.out());
-    const long before = g_count;
+    const long before = g_count, maps = g_maps;
     for (int i = 0; i < 5; ++i) block.layer.forward(x.view(), y.out());
     EXPECT_EQ(g_count - before, 0) << mode.name;
+    EXPECT_EQ(g_maps - maps, 0) << mode.name;
   }
 }
 
+// Decode and a batch that unpacks weights, in every format: neither the heap nor mappings once both were seen.
+TEST_P(Allocation, NoneInSteadyStateInAnyWeightFormat) {
+  if (GetParam().backend == "reference") GTEST_SKIP() << "the reference is written for clarity and allocates";
+  if (!MOEKIT_TEST_COUNTS_MAPS) std::printf("not tested: mappings of memory under sanitizers\n");
+  for (const QuantVariant& variant : quant_variants())
+    for (const bool quantised_shared : {false, true}) {
+      SCOPED_TRACE(variant.name);
+      BlockConfig c = config();
+      c.expert.input = c.expert.output = 320;
+      c.expert.intermediate = 160;
+      c.shared.expert = c.expert;
+      Rng rng(35);
+      const BlockTensors tensors = random_quantised_tensors(rng, c, variant, quantised_shared);
+      std::unique_ptr<MoeLayer> layer;
+      try {
+        layer = std::make_unique<MoeLayer>(make_layer(GetParam(), c, tensors, "auto"));
+      } catch (const UnsupportedError&) {
+        EXPECT_TRUE(variant.act_order && GetParam().backend == "cuda");
+        continue;
+      }
+      for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+        const Matrix one = Matrix::random(rng, 1, 320, dtype), many = Matrix::random(rng, 70, 320, dtype);
+        Matrix y_one(1, 320, dtype), y_many(70, 320, dtype);
+        const auto calls = [&](int times) {
+          for (int i = 0; i < times; ++i) {
+            layer->forward(one.view(), y_one.out());
+            layer->forward(many.view(), y_many.out());
+          }
+        };
+        calls(3);
+        const long before = g_count, maps = g_maps;
+        calls(5);
+        EXPECT_EQ(g_count - before, 0);
+        EXPECT_EQ(g_maps - maps, 0);
+      }
+    }
+}
+
 TEST_P(Allocation, FailureInAnyPlaceOfPackingIsBadAlloc) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     Rng rng(32);
     const BlockTensors tensors = random_tensors(rng, config(), mode.weights);
     const std::string dtype(dtype_name(mode.weights));
@@ -85,7 +146,7 @@ TEST_P(Allocation, FailureInAnyPlaceOfPackingIsBadAlloc) {
 }
 
 TEST_P(Allocation, FailureInACallLeavesTheLayerUsable) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     Rng rng(33);
     const Matrix x = Matrix::random(rng, 40, 33, mode.data);
     Matrix want(40, 33, mode.data), y(40, 33, mode.data);

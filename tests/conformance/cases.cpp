@@ -41,10 +41,9 @@ constexpr double kNegativeInfinity = -std::numeric_limits<double>::infinity();
 
 const std::vector<Mode>& modes() {
   static const std::vector<Mode> list = {
-      {"f32", DType::kFloat32, DType::kFloat32, 1e-10},
-      {"bf16_weights", DType::kBFloat16, DType::kFloat32, 1e-5},
-      {"bf16", DType::kBFloat16, DType::kBFloat16, 1e-5},
-      {"bf16_data", DType::kFloat32, DType::kBFloat16, 1e-5},
+      {"f32", DType::kFloat32, DType::kFloat32, 1e-10},   {"bf16_weights", DType::kBFloat16, DType::kFloat32, 1e-5},
+      {"bf16", DType::kBFloat16, DType::kBFloat16, 1e-5}, {"bf16_data", DType::kFloat32, DType::kBFloat16, 1e-5},
+      {"f16", DType::kFloat16, DType::kFloat16, 2e-7},    {"f16_weights", DType::kFloat16, DType::kFloat32, 2e-7},
   };
   return list;
 }

@@ -12,12 +12,14 @@
 namespace moekit::conformance {
 
 /// dtype of the packed weights and of x and y, with the bound on the normalised mean squared error.
-/// 1e-10: float32 throughout. 1e-5: bfloat16 products, or x and y in bfloat16 (rounding y alone costs 1.3e-6).
+/// 1e-10: float32 throughout. 1e-5: bfloat16 products, or x and y in bfloat16 (rounding y alone costs 1.3e-6). 2e-7:
+/// the same in float16, whose steps are an eighth as wide.
 struct Mode {
   const char* name;
   DType weights, data;
   double nmse;
 };
+/// All of them; modes(target) of targets.h has those of a target.
 const std::vector<Mode>& modes();
 
 /// A router rule; `set` fills in everything but the number of experts, `min_experts` is what it needs at least.

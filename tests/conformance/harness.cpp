@@ -8,7 +8,7 @@
 
 #include "core/environment.h"
 #include "core/float_convert.h"
-#include "routing/routing.h"
+#include "routing/rules.h"
 
 namespace moekit::conformance {
 namespace {
@@ -44,9 +44,9 @@ std::vector<float> router_logits(const Block& block, const RouterTables& tables,
 }
 
 // Whether the row's choice is the oracle's for logits within 1e-5 of its own: float32 sums of 130 products differ by
-// less. Random signs: a pair that must move apart does so in every fourth try. Logits that are rounded to bfloat16 are
-// moved before that in one half of the tries, after it in the other: there a softmax whose sum was taken in another
-// order ends beside an edge of its own rounding.
+// less. Random signs: a pair that must move apart does so in every fourth try. Logits that are rounded to the dtype of
+// x are moved before that in one half of the tries, after it in the other: there a softmax whose sum was taken in
+// another order ends beside an edge of its own rounding.
 bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std::int64_t row, const Result& got) {
   const float reach = 1e-5f * static_cast<float>(slack());
   const RouterConfig& config = block.config.router;
@@ -61,13 +61,13 @@ bool within_reach(const Block& block, const Matrix& x, const Inputs& inputs, std
   std::vector<std::int32_t> ids(k);
   std::vector<float> weights(k), moved(logits.size());
   Rng rng(1);
-  const bool rounds_logits = x.dtype() == DType::kBFloat16 && config.matmul == Precision::kNative;
+  const DType rounded_to = rounding(config.matmul, x.dtype());
   RouterConfig rounded_before = config;
   rounded_before.matmul = Precision::kFloat32;
   for (int attempt = 0; attempt < 256; ++attempt) {
-    const bool after = rounds_logits && attempt % 2 == 1;
+    const bool after = rounded_to != DType::kFloat32 && attempt % 2 == 1;
     for (std::size_t c = 0; c < logits.size(); ++c)
-      moved[c] = (after ? round_to_bf16(logits[c]) : logits[c]) +
+      moved[c] = (after ? rounded(logits[c], rounded_to) : logits[c]) +
                  std::uniform_real_distribution<float>(-reach, reach)(rng);
     select(after ? rounded_before : config, tables, moved.data(), x.dtype(), forced, scratch, ids.data(),
            weights.data());
@@ -136,7 +136,7 @@ Result run(const MoeLayer& layer, const Matrix& x, const Inputs& inputs) {
   Result result{Matrix(x.rows(), layer.config().expert.output, x.dtype()), std::vector<std::int32_t>(slots, -7),
                 std::vector<float>(slots)};
   const RoutingView routing{x.rows(), k, result.ids.data(), result.weights.data()};
-  layer.forward_host(x.view(), result.y.out(), inputs.view(), &routing);
+  despite_faults([&] { layer.forward_host(x.view(), result.y.out(), inputs.view(), &routing); });
   return result;
 }
 

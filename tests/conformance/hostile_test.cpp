@@ -22,7 +22,7 @@ struct Hostile : testing::TestWithParam<Target> {
 TEST_P(Hostile, PoisonedRowsStayAlone) {
   const float poisons[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                            -std::numeric_limits<float>::infinity()};
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const Block block(GetParam(), config(), mode, {}, 11);
     Rng rng(12);
     for (const std::int64_t tokens : {2, 16, 17, 60}) {
@@ -52,11 +52,15 @@ TEST_P(Hostile, PoisonedRowsStayAlone) {
 
 // No byte outside x is read and no byte outside y is written, at either end.
 TEST_P(Hostile, BuffersMayEndAtAPage) {
-  for (const Mode& mode : modes()) {
-    for (std::size_t size = 0; size < sizes().size(); ++size) {
+  // To a device rows are copied: what touches them here is the same for every size.
+  const bool copied = backend_by_name(GetParam().backend).device() != DeviceKind::kCpu;
+  const std::vector<std::int64_t> batches =
+      copied ? std::vector<std::int64_t>{1, 17} : std::vector<std::int64_t>{1, 2, 3, 15, 16, 17, 31, 33};
+  for (const Mode& mode : modes(GetParam())) {
+    for (std::size_t size = 0; size < (copied ? 2 : sizes().size()); ++size) {
       const BlockConfig c = config(size);
       const Block block(GetParam(), c, mode, {}, 13);
-      for (const std::int64_t tokens : {1, 2, 3, 15, 16, 17, 31, 33}) {
+      for (const std::int64_t tokens : batches) {
         Rng rng(14);
         const Matrix x = Matrix::random(rng, tokens, c.expert.input, mode.data);
         const Result want = run(block.layer, x, {});
@@ -68,8 +72,10 @@ TEST_P(Hostile, BuffersMayEndAtAPage) {
               weights(static_cast<std::size_t>(tokens * k) * 4, side);
           const RoutingView routing{tokens, k, reinterpret_cast<std::int32_t*>(ids.data()),
                                     reinterpret_cast<float*>(weights.data())};
-          block.layer.forward_host({in.data(), mode.data, tokens, c.expert.input, c.expert.input, 1},
-                                   {out.data(), mode.data, tokens, c.expert.output, c.expert.output}, {}, &routing);
+          despite_faults([&] {
+            block.layer.forward_host({in.data(), mode.data, tokens, c.expert.input, c.expert.input, 1},
+                                     {out.data(), mode.data, tokens, c.expert.output, c.expert.output}, {}, &routing);
+          });
           EXPECT_EQ(std::memcmp(out.data(), want.y.bytes().data(), want.y.bytes().size()), 0);
         }
       }
@@ -79,7 +85,7 @@ TEST_P(Hostile, BuffersMayEndAtAPage) {
 
 // Packing reads nothing outside the source matrices.
 TEST_P(Hostile, WeightsMayEndAtAPage) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const BlockConfig c = config();
     Rng rng(15);
     BlockTensors tensors = random_tensors(rng, c, mode.weights);
@@ -105,7 +111,7 @@ TEST_P(Hostile, WeightsMayEndAtAPage) {
 
 TEST_P(Hostile, StridesAreHonoured) {
   constexpr std::int64_t kTokens = 19, kInput = 33, kGap = 5;
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const Block block(GetParam(), config(), mode, {}, 16);
     Rng rng(17);
     const Matrix x = Matrix::random(rng, kTokens, kInput, mode.data);
@@ -119,20 +125,22 @@ TEST_P(Hostile, StridesAreHonoured) {
     const auto* last = static_cast<const char*>(wide.view().data) + (kTokens - 1) * row_bytes;
     MutableMatrixView y = out.out();
     y.cols = kInput;
-    block.layer.forward_host({last, mode.data, kTokens, kInput, -(kInput + kGap), 1}, y);
+    despite_faults([&] { block.layer.forward_host({last, mode.data, kTokens, kInput, -(kInput + kGap), 1}, y); });
     for (std::int64_t t = 0; t < kTokens; ++t)
       for (std::int64_t i = 0; i < kInput + kGap; ++i)
         ASSERT_EQ(out.at(t, i), i < kInput ? want.y.at(t, i) : before.at(t, i)) << mode.name << " " << t << " " << i;
     // Stride 0: the first row for every token.
     const Result first = run(block.layer, x.take({0}), {});
     Matrix repeated(kTokens, kInput, mode.data);
-    block.layer.forward_host({x.view().data, mode.data, kTokens, kInput, 0, 1}, repeated.out());
+    despite_faults([&] {
+      block.layer.forward_host({x.view().data, mode.data, kTokens, kInput, 0, 1}, repeated.out());
+    });
     for (std::int64_t t = 0; t < kTokens; ++t) ASSERT_EQ(repeated.row_bytes(t), first.y.row_bytes(0));
   }
 }
 
 TEST_P(Hostile, OutputOverInputIsExact) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const Block block(GetParam(), config(), mode, {}, 18);
     Rng rng(19);
     const Matrix x = Matrix::random(rng, 40, 33, mode.data);
@@ -143,9 +151,11 @@ TEST_P(Hostile, OutputOverInputIsExact) {
       const std::int64_t base = 200;
       const auto size = static_cast<std::int64_t>(dtype_size(mode.data));
       auto* start = static_cast<char*>(memory.out().data);
-      std::memcpy(start + base * size, copy.view().data, static_cast<std::size_t>(17 * 33 * size));
-      block.layer.forward_host({start + base * size, mode.data, 17, 33, 33, 1},
-                               {start + (base + shift) * size, mode.data, 17, 33, 33});
+      despite_faults([&] {
+        std::memcpy(start + base * size, copy.view().data, static_cast<std::size_t>(17 * 33 * size));
+        block.layer.forward_host({start + base * size, mode.data, 17, 33, 33, 1},
+                                 {start + (base + shift) * size, mode.data, 17, 33, 33});
+      });
       EXPECT_EQ(std::memcmp(start + (base + shift) * size, want.y.bytes().data(), want.y.bytes().size()), 0)
           << mode.name << ", shift " << shift;
     }
@@ -154,7 +164,7 @@ TEST_P(Hostile, OutputOverInputIsExact) {
 
 // One expert gets every token, the others none.
 TEST_P(Hostile, AllTokensToOneExpert) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     BlockConfig c = make_config(rules().back(), forms()[3], 7, sizes()[0]);
     const Block block(GetParam(), c, mode, {}, 20);
     Rng rng(21);

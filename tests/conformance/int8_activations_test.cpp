@@ -92,7 +92,8 @@ TEST_P(Int8Activations, RowsDoNotDependOnTheBatchOrTheThreads) {
     const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto", true);
     const Matrix pool = Matrix::random(rng, 61, config.expert.input, DType::kFloat32);
     const Result all = run(layer, pool, {});
-    for (const std::int64_t r : {0, 7, 33, 60}) ASSERT_EQ(row_bits(run(layer, pool.take({r}), {}), 0), row_bits(all, r));
+    for (const std::int64_t r : {0, 7, 33, 60})
+      ASSERT_EQ(row_bits(run(layer, pool.take({r}), {}), 0), row_bits(all, r));
     const Result few = run(layer, pool.take({5, 60, 5, 11, 2, 30, 7}), {});
     ASSERT_EQ(row_bits(few, 1), row_bits(all, 60));
     ASSERT_EQ(row_bits(few, 2), row_bits(all, 5));

@@ -30,7 +30,7 @@ struct Invariance : testing::TestWithParam<Target> {
 
 TEST_P(Invariance, OfTheBatch) {
   constexpr std::int64_t kPool = 64;
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     for (const auto& [rule, form] : pairs()) {
       SCOPED_TRACE(std::string(mode.name) + ", " + rule->name + ", " + form->name);
       const BlockConfig config = make_config(*rule, *form, 8, sizes()[0]);
@@ -57,7 +57,7 @@ TEST_P(Invariance, OfTheBatch) {
 constexpr Size kWide{160, 96, 160};
 
 TEST_P(Invariance, OfTheThreads) {
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     for (const auto& [rule, form] : pairs()) {
       const BlockConfig config = make_config(*rule, *form, 8, kWide);
       const Block block(GetParam(), config, mode, rule->parts, 7);
@@ -86,7 +86,7 @@ TEST_P(Invariance, OfOtherCallers) {
   constexpr int kThreads = 16;
   const int calls = reduced() ? 6 : 60;
   const auto [rule, form] = pairs()[2];
-  for (const Mode& mode : modes()) {
+  for (const Mode& mode : modes(GetParam())) {
     const BlockConfig config = make_config(*rule, *form, 8, sizes()[0]);
     const Block block(GetParam(), config, mode, rule->parts, 9);
     Rng rng(10);

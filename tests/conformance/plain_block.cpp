@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "conformance/harness.h"
-#include "core/float_convert.h"
+#include "routing/rules.h"
 
 namespace moekit::conformance {
 namespace {
@@ -69,7 +69,7 @@ Vector token(const Block& block, const Vector& x, DType dtype, const std::int32_
     if (c.router.apply_at == ApplyAt::kInput) {
       for (double& v : input) {
         v = static_cast<double>(static_cast<float>(v) * weights[j]);
-        if (dtype == DType::kBFloat16) v = static_cast<double>(round_to_bf16(static_cast<float>(v)));
+        v = static_cast<double>(rounded(static_cast<float>(v), dtype));
       }
       w = 1.0;
     }

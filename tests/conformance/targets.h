@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "conformance/cases.h"
+#include "moekit/error.h"
 
 namespace moekit::conformance {
 
@@ -26,6 +27,24 @@ const std::vector<Target>& targets();
 double slack();
 /// The bound of a mode on a target.
 double nmse_bound(const Target& target, const Mode& mode);
+/// Those without float16 where the target does not have it.
+std::vector<Mode> modes(const Target& target);
+
+/// Whether calls of the device fail on purpose (MOEKIT_TEST_FAULTS): despite_faults() then repeats what they ended.
+bool with_faults();
+/// Counts an error that ended an action. Throws it again where none was to be expected or after a hundred in a row.
+void survive(const DeviceError& error, int attempt);
+/// What `action` returns, which is run again after a DeviceError of a device with faults.
+template <class Action>
+auto despite_faults(const Action& action) {
+  for (int attempt = 0;; ++attempt) {
+    try {
+      return action();
+    } catch (const DeviceError& error) {
+      survive(error, attempt);
+    }
+  }
+}
 
 /// A layer packed for a target.
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,

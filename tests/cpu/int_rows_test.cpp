@@ -103,9 +103,9 @@ void check_panel(const QuantVariant& variant) {
   const QuantRows quant = read_quantised(matrix, variant.format, false, scratch);
   const TileFormat format = tile_format(variant.format, cols, false, false), halves[2] = {format, format};
   AlignedBuffer panel(static_cast<std::size_t>(2 * format.bytes()));
-  std::vector<std::uint8_t> plane;
+  StreamScratch stream;
   for (int half = 0; half < 2; ++half)
-    pack_stream(quant, half * kTileColumns, format, plane, panel.data() + half * format.bytes());
+    pack_stream(quant, half * kTileColumns, format, stream, panel.data() + half * format.bytes());
   std::vector<float> x(static_cast<std::size_t>(count * cols)), weights(static_cast<std::size_t>(cols));
   for (float& v : x) v = normal(rng);
   const AlignedBuffer a = rows_of(x, format, count, kDigits);

@@ -111,7 +111,7 @@ std::vector<float> sweep_panel(const Stream& stream, const AlignedBuffer& a, std
   args.quant = &quant;
   args.unpacked = unpacked.data();
   args.scratch = reinterpret_cast<float*>(scratch.data());
-  down_sweep<LoopGemm<kSlice>>(args);
+  down_sweep<GemmSweep<LoopGemm<kSlice>>>(args);
   return {args.out, args.out + count};
 }
 

@@ -9,7 +9,7 @@
 
 namespace moekit::cpu {
 
-extern const KernelTable k_amx_kernels, k_avx512bf16_kernels;              // compiled as on such a host, but for emulation
+extern const KernelTable k_amx_kernels, k_avx512bf16_kernels;  // compiled as on such a host, but for emulation
 extern const KernelTable k_amx_kernels_plain, k_avx512bf16_kernels_plain;  // with the instructions of any processor
 #define X(name) extern const KernelTable k_##name##_kernels;
 X(avx512)
@@ -34,9 +34,8 @@ const KernelTable* const* kernel_tables(std::size_t* count) {
   static const KernelTable avx512bf16 = renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512);
   static const KernelTable amx_plain = renamed(k_amx_kernels_plain, "amx_emulated_plain", 0);
   static const KernelTable avx512bf16_plain = renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0);
-  static const std::array<const KernelTable*, 7> list = {&amx,     &avx512bf16,       &amx_plain,
-                                                         &avx512bf16_plain, &k_avx512_kernels, &k_avx2_kernels,
-                                                         &k_generic_kernels};
+  static const std::array<const KernelTable*, 7> list = {
+      &amx, &avx512bf16, &amx_plain, &avx512bf16_plain, &k_avx512_kernels, &k_avx2_kernels, &k_generic_kernels};
   *count = list.size();
   return list.data();
 }

@@ -108,13 +108,13 @@ TEST_F(Tiles, StridesShorterThanARowAreFaults) {
 
 TEST_F(Tiles, ProductsOfTilesThatDoNotFitAreFaults) {
   const Config config = Config()
-                            .tile(0, 4, 32)   // c: 4 x 8
-                            .tile(1, 4, 20)   // a: 4 rows, 5 groups
-                            .tile(2, 5, 32)   // b: 5 groups, 8 columns
-                            .tile(3, 3, 20)   // other rows
-                            .tile(4, 6, 32)   // other groups
-                            .tile(5, 5, 28)   // other columns
-                            .tile(6, 4, 18)   // half an element
+                            .tile(0, 4, 32)  // c: 4 x 8
+                            .tile(1, 4, 20)  // a: 4 rows, 5 groups
+                            .tile(2, 5, 32)  // b: 5 groups, 8 columns
+                            .tile(3, 3, 20)  // other rows
+                            .tile(4, 6, 32)  // other groups
+                            .tile(5, 5, 28)  // other columns
+                            .tile(6, 4, 18)  // half an element
                             .tile(7, 4, 32);
   tile_loadconfig(&config);
   for (const auto product : {tile_dpbf16ps, tile_dpbssd, tile_dpbsud, tile_dpbusd, tile_dpbuud}) {
@@ -210,8 +210,8 @@ void expect_float_product(std::mt19937& random, int spread, int centre) {
     for (int n = 0; n < 16; ++n) {
       float chain[2] = {};
       for (int k = 0; k < 32; ++k)
-        chain[k % 2] = no_subnormal(
-            std::fma(bfloat16(a[m * 32 + k]), bfloat16(b[k / 2 * 32 + 2 * n + k % 2]), chain[k % 2]));
+        chain[k % 2] =
+            no_subnormal(std::fma(bfloat16(a[m * 32 + k]), bfloat16(b[k / 2 * 32 + 2 * n + k % 2]), chain[k % 2]));
       const float want = no_subnormal(no_subnormal(c[m * 16 + n]) + no_subnormal(chain[0] + chain[1]));
       ASSERT_EQ(std::memcmp(&got[m * 16 + n], &want, 4), 0)
           << got[m * 16 + n] << ", expected " << want << ", spread " << spread << " around " << centre;

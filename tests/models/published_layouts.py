@@ -125,8 +125,31 @@ def longcat_flash(config: dict, tensors: dict) -> tuple[dict, dict]:
     return config, {name: tensor for name, tensor in tensors.items() if not re.search(r"experts\.[789]\.", name)}
 
 
+def inkling(config: dict, tensors: dict) -> tuple[dict, dict]:
+    """Names of the multimodal model; gate and up rows alternate."""
+
+    def alternate(gate, up):
+        return torch.stack([gate, up], dim=2).flatten(1, 2).contiguous()
+
+    config["dense_mlp_idx"] = config.pop("mlp_layer_types").index("sparse")
+    out = {}
+    for name, tensor in tensors.items():
+        prefix, _, rest = re.sub(r"^model\.", "model.llm.", name).rpartition("mlp.")
+        if rest == "experts.gate_up_proj":
+            rest, tensor = "experts.w13_weight", alternate(*tensor.chunk(2, dim=1))
+        elif rest == "shared_experts.gate_proj":
+            rest = "shared_experts.shared_w13_weight"
+            tensor = alternate(tensor, tensors[name.replace("gate_proj", "up_proj")])
+        elif rest == "shared_experts.up_proj":
+            continue
+        renamed = {"experts.down_proj": "experts.w2_weight", "shared_experts.down_proj":
+                   "shared_experts.shared_w2_weight", "gate.e_score_correction_bias": "gate.bias"}
+        out[prefix + ("mlp." if "mlp." in name else "") + renamed.get(rest, rest)] = tensor
+    return {"model_type": "inkling_mm_model", "text_config": config}, out
+
+
 PUBLISHED = {each.__name__: each for each in (
-    bailing_hybrid, deepseek_v4, hunyuan_v1_moe, kimi_k2, kimi_linear, longcat_flash, minimax_m3, nemotron_h,
+    bailing_hybrid, deepseek_v4, hunyuan_v1_moe, inkling, kimi_k2, kimi_linear, longcat_flash, minimax_m3, nemotron_h,
     qwen3_5_moe, qwen3_omni_moe, qwen3_vl_moe, step3p7)}
 
 

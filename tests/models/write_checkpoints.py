@@ -110,6 +110,13 @@ def record(model: torch.nn.Module, block: torch.nn.Module, hidden: int, dtype: t
         y = run_block(model, block, x, extra)
         if handle is not None:
             handle.remove()
+        if type(experts).__name__ == "OpenAIPrivacyFilterExperts":  # the block multiplies its sum by top_k again
+            seen["weights"] = seen["weights"] * block.router.top_k
+        if type(block).__name__ == "InklingMoE":  # the shared experts stand behind the routed ones
+            _, weights, ids, gammas = block.gate(x)
+            joint = torch.arange(gammas.shape[1]) + block.gate.num_experts
+            seen["ids"] = torch.cat([ids, joint.expand(gammas.shape)], dim=1)
+            seen["weights"] = torch.cat([weights, gammas], dim=1)
         if not seen and experts is not None:  # Llama 4: scores of the others are 0
             seen["weights"], seen["ids"] = block.router(x[0])[0].topk(block.top_k)
         elif not seen:  # JetMoE

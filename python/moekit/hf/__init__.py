@@ -21,6 +21,10 @@ published width. Activations are not quantised, whatever `activation_scheme` say
 dequantised weights, and differ from eager FP8 code by the rounding of activations to e4m3 that it does and moekit does
 not. `replace_moe(model, dtype="int8")` quantises plain weights while it moves them. Other quantised modules are an
 UnsupportedError that names the class.
+
+Checkpoints that transformers dequantises while it loads them (FP8 on a CPU, and others with `dequantize=True`):
+`replace_moe(model, path=path)` takes the blocks from the files, at their published width, and lets go of the
+dequantised weights.
 """
 from __future__ import annotations
 

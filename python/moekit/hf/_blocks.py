@@ -7,17 +7,19 @@ weights move. The router's weights are kept in torch as well: they are small, an
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 import types
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from .. import CheckpointError, UnsupportedError, _core
 from ..layer import MoeLayer
-from . import _calls, _conditions, _moved, _quantised
+from . import _calls, _conditions, _files, _moved, _quantised
 from ._experts import expert_tensors
 from ._layout import Layout
 
@@ -132,6 +134,14 @@ def _has_listener(block: nn.Module) -> bool:
                for module in child.modules())
 
 
+class _Block(NamedTuple):
+    """What replace_moe was asked to make of a block."""
+    name: str
+    config: dict
+    dtype: str
+    int8_activations: bool
+
+
 def _pack(block: nn.Module) -> _moved.Moved:
     """Packs the block and moves its weights. Raises CheckpointError, UnsupportedError; then nothing has changed."""
     with _moved.lock:
@@ -152,9 +162,34 @@ def _pack(block: nn.Module) -> _moved.Moved:
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
         layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations)
         moved = _moved.Moved(layer, slots, parts, dtype)
-        for child in _silenced(block):
-            child.__dict__["forward"] = types.MethodType(_silent, child)
+        _silence(block)
         return moved
+
+
+def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
+    """Loads the block's layer and lets go of the module's own weights, which may be on the meta device. Raises
+    CheckpointError, UnsupportedError; then nothing has changed."""
+    with _moved.lock:
+        if (moved := _moved.moved_of(block.experts)) is not None:
+            moved.restore()
+        name, config, dtype, int8_activations = block._moekit_block
+        _, slots, parts = _gather(block, name)
+        if quantised := [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]:
+            raise UnsupportedError(f"[replace_moe] {name}: {quantised[0]} is quantised in the model already: call "
+                                   "replace_moe(model) without a path")
+        if config["shared"]["count"] and not any(key.startswith("shared.") for key in slots):
+            raise UnsupportedError(f"[replace_moe] {name}: the model computes the shared expert outside the block, and "
+                                   "a layer of files brings its own")
+        moved = _moved.Moved(_files.load(path, index, name, config, dtype, int8_activations), slots, parts, None)
+        _silence(block)
+        # What is put in the place of these weights later is packed as it is.
+        block.__dict__["_moekit_block"] = block._moekit_block._replace(dtype="auto")
+        return moved
+
+
+def _silence(block: nn.Module) -> None:
+    for child in _silenced(block):
+        child.__dict__["forward"] = types.MethodType(_silent, child)
 
 
 def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
@@ -170,7 +205,8 @@ def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
 
 
 @torch.no_grad()
-def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False) -> dict[str, MoeLayer]:
+def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False,
+                path: str | os.PathLike | None = None) -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
@@ -184,10 +220,19 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
 
     int8_activations: as for `moekit.load_layer`.
 
+    path: the checkpoint that the model was loaded from (folder, GGUF file, folder of `moekit convert`, or a name in the
+    hub's local cache). Blocks are then loaded from it with `moekit.load_layer(path, layer, dtype)`, at their published
+    width, and the model's own expert weights are let go, block by block: for checkpoints that transformers
+    dequantises, as FP8 on a CPU. They may be on the meta device, never loaded. `state_dict` and `restore` give the
+    dequantised weights in the parameters' dtype; after `restore`, or other changes of weights, blocks are packed from
+    the parameters. A checkpoint of another configuration is a CheckpointError that says what differs; the router's
+    weights are those of the checkpoint too.
+
     Returns name of the block -> its layer. Raises CheckpointError (a ValueError) for a family or a tensor that is not
     known and for blocks that are not found; UnsupportedError; blocks already replaced then stay replaced, and
     `restore(model)` undoes them.
     """
+    path = None if path is None else _files.local_path(path)
     family, configs = _block_configs(model)
     blocks = find_blocks(model)
     if missing := [layer for layer in configs if layer not in blocks]:
@@ -196,8 +241,8 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     layers = {}
     for index, config in configs.items():
         name, block = blocks[index]
-        block.__dict__["_moekit_block"] = (name, config, dtype, int8_activations)
-        moved = _pack(block)
+        block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations)
+        moved = _pack(block) if path is None else _pack_from_files(block, path, index)
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)
         block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)

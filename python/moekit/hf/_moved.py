@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..layer import MoeLayer
-from . import _quantised
+from . import _files, _quantised
 
 lock = threading.RLock()  # held while weights move, either way
 
@@ -29,11 +29,13 @@ class Slot(NamedTuple):
 
 class Moved:
     """slots: key -> parameter. parts(tensors): for tensors by key, (shared, index, parts of that expert) of all
-    experts; the keys that are absent from `tensors` are left out of the parts. dtype: what the layer was packed with."""
+    experts; the keys that are absent from `tensors` are left out of the parts. dtype: what the layer was packed with;
+    None for a layer of files."""
 
-    def __init__(self, layer: MoeLayer, slots: dict[str, Slot], parts: Callable[[dict], Iterator], dtype: str = "auto"):
+    def __init__(self, layer: MoeLayer, slots: dict[str, Slot], parts: Callable[[dict], Iterator], dtype: str | None = "auto"):
         self.layer, self.slots, self.parts, self.dtype = layer, slots, parts, dtype
         self.router = layer.config["router"]  # asked once: it is made anew each time
+        self._elements: dict[tuple[bool, str], torch.dtype] = {}  # of a layer of files
         self._kept: dict[str, nn.Parameter] = {}
         with lock:
             for key, (owner, name) in slots.items():
@@ -60,7 +62,7 @@ class Moved:
                                      requires_grad=False) for key in keys}
         with torch.no_grad():
             for shared, index, parts in self.parts(out):
-                target = {name: self._target(name, part) for name, part in parts.items()}
+                target = {name: self._target(shared, index, name, part) for name, part in parts.items()}
                 self.layer._core.unpack(index, shared, target)
                 for name, part in parts.items():
                     if part.dtype == torch.int8:
@@ -70,7 +72,7 @@ class Moved:
                                    else target[name].view(part.dtype))
         return out
 
-    def _target(self, name: str, part: torch.Tensor) -> torch.Tensor:
+    def _target(self, shared: bool, index: int, name: str, part: torch.Tensor) -> torch.Tensor:
         """What the layer gives for a part: the part itself where rows are contiguous and its dtype is the packed one."""
         shape, dtype = part.shape, {"auto": part.dtype, "bfloat16": torch.bfloat16}.get(self.dtype, torch.float32)
         if part.dtype == torch.int8:  # two codes a byte
@@ -78,8 +80,12 @@ class Moved:
         if part.dtype == torch.float8_e4m3fn:
             dtype, part = torch.uint8, part.view(torch.uint8)
         if name.endswith("bias"):
-            dtype = torch.float32
-        elif dtype == part.dtype and part.stride(-1) == 1:
+            return torch.empty(shape, dtype=torch.float32)
+        if self.dtype is None:
+            if (shared, name) not in self._elements:
+                self._elements[shared, name] = _files.element(self.layer, shared, index, name, shape)
+            dtype = self._elements[shared, name]
+        if dtype == part.dtype and part.stride(-1) == 1:
             return part
         return torch.empty(shape, dtype=dtype)
 
@@ -91,7 +97,10 @@ class Moved:
             for key, tensor in self.unpack(gone).items():
                 owner, name = self.slots[key]
                 parameter = self._kept[key]
-                parameter.data = tensor
+                if parameter.is_meta:  # never had memory, and cannot get any
+                    parameter = nn.Parameter(tensor, requires_grad=False)
+                else:
+                    parameter.data = tensor
                 parameter.requires_grad_(owner._parameters[name].requires_grad)
                 owner._parameters[name] = parameter
             for owner in self._owners():
@@ -103,7 +112,7 @@ class Moved:
         from copy import deepcopy
 
         copy = memo[id(self)] = object.__new__(Moved)
-        copy.layer, copy.router, copy.dtype = self.layer, self.router, self.dtype
+        copy.layer, copy.router, copy.dtype, copy._elements = self.layer, self.router, self.dtype, self._elements
         copy._kept = {key: nn.Parameter(p.data.new_empty(0), requires_grad=p.requires_grad)
                       for key, p in self._kept.items()}
         copy.parts = deepcopy(self.parts, memo)

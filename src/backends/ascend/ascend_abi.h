@@ -96,6 +96,7 @@ constexpr std::int32_t kHcclSum = 0;
   X(int, HcclGetRootInfo, (HcclRootInfo*))                                                                     \
   X(int, HcclCommInitRootInfo, (std::uint32_t ranks, const HcclRootInfo*, std::uint32_t rank, HcclComm*))       \
   X(int, HcclCommDestroy, (HcclComm))                                                                          \
+  X(int, HcclGetCommName, (HcclComm, char* name))                                                              \
   X(int, HcclAllGather, (void* send, void* receive, std::uint64_t count, std::int32_t dtype, HcclComm, AclStream)) \
   X(int, HcclReduceScatter, (void* send, void* receive, std::uint64_t count, std::int32_t dtype, std::int32_t reduction, \
                              HcclComm, AclStream))                                                             \
@@ -130,6 +131,19 @@ constexpr std::int32_t kHcclSum = 0;
   /* the same with a tuning array before out */                                                                \
   X(grouped_matmul_v5, aclnnGroupedMatmulV5, List, List, List, List, List, List, List, List, In, List, List,    \
     List, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const AclIntArray*, OutList, OutList, OutList) \
+  /* x, ids, smooth scales, mask, weights, group, ranks, rank, experts, tensor-parallel group, its size and rank,  \
+     experts' shard form, shared experts, ranks of shared experts, quantise (0 no, 2 dynamic int8), tokens of all    \
+     ranks, counts (0 cumsum, 1 count), algorithm, rows, scales, assist, counts int64, counts of ranks, the same of   \
+     the tensor-parallel group, weights of the rows */                                                         \
+  X(dispatch, aclnnMoeDistributeDispatchV2, In, In, In, In, In, const char*, std::int64_t, std::int64_t,        \
+    std::int64_t, const char*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, \
+    std::int64_t, std::int64_t, const char*, Out, Out, Out, Out, Out, Out, Out)                                \
+  /* rows, ids, assist, counts of ranks, weights, counts of the tensor-parallel group, mask, activation scale,  \
+     weight scale, group list, weights of the rows, shared experts' rows, then group .. tokens of all ranks as   \
+     above, dtype of out, quantise, list form, algorithm, out */                                               \
+  X(combine, aclnnMoeDistributeCombineV2, In, In, In, In, In, In, In, In, In, In, In, In, const char*,          \
+    std::int64_t, std::int64_t, std::int64_t, const char*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, \
+    std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const char*, Out)                    \
   X(swiglu, aclnnSwiGlu, In, std::int64_t, Out)                     /* silu(first half) * second half along dim */ \
   X(dynamic_quant, aclnnDynamicQuant, In, In, Out, Out)             /* x, smooth scales, int8, scale */        \
   X(cast, aclnnCast, In, std::int32_t, Out)                                                                    \

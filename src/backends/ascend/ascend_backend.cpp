@@ -22,6 +22,7 @@ class AscendBackend final : public Backend {
   std::string_view name() const noexcept override { return "ascend"; }
   DeviceKind device() const noexcept override { return DeviceKind::kAscend; }
   Support available() const override { return {api().reason}; }
+  bool takes_float16() const noexcept override { return true; }
   Support supports(const BlockConfig& config, const BlockFormats& formats) const override {
     return {why_not(config, formats)};
   }

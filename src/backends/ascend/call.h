@@ -56,6 +56,9 @@ void sum_experts(Queue& queue, const AscendBlock& block, const Tensor& x, const 
 void add_others(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& sum,
                 const Tensor& y, const Constants& constants);
 
+/// What multiplies the sum over the routed experts.
+double routed_factor(const BlockConfig& config) noexcept;
+
 /// Makes room for `tokens` in the tables. Waits for nothing when there is.
 void grow_constants(Constants& constants, const AscendBlock& block, std::int64_t tokens, AclStream stream);
 Tensor row_count(const Constants& constants, std::int64_t rows);

@@ -17,6 +17,8 @@ void check_hccl(int code, const char* call) {
                     (meaning != nullptr ? " (" + std::string(meaning) + ")" : ""));
 }
 
+constexpr std::size_t kNameBytes = 128;  // of a group
+
 HcclDType hccl_dtype(AclDType dtype) {
   return dtype == kAclBFloat16 ? kHcclBFloat16 : dtype == kAclFloat16 ? kHcclFloat16 : kHcclFloat;
 }
@@ -47,6 +49,8 @@ Communicator::Communicator(const HcclRootInfo& root, int ranks, int rank, int de
   check_hccl(api().hccl.HcclCommInitRootInfo(static_cast<std::uint32_t>(ranks), &root, static_cast<std::uint32_t>(rank),
                                              &comm_),
              "HcclCommInitRootInfo");
+  char name[kNameBytes + 1] = "";
+  if (api().hccl.HcclGetCommName != nullptr && api().hccl.HcclGetCommName(comm_, name) == 0) name_ = name;
 }
 
 Communicator::~Communicator() {

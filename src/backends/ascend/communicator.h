@@ -2,6 +2,8 @@
 // A group of devices that exchange rows (HCCL).
 #pragma once
 
+#include <string>
+
 #include "backends/ascend/api.h"
 #include "backends/ascend/tensor.h"
 
@@ -22,6 +24,8 @@ class Communicator {
   int ranks() const noexcept { return ranks_; }
   int rank() const noexcept { return rank_; }
   int device() const noexcept { return device_; }
+  /// What operators that communicate by themselves call the group; empty where the installation does not tell.
+  const std::string& name() const noexcept { return name_; }
 
   /// `own` of every rank, one after the other, into `all`. Float dtypes; enqueued.
   void all_gather(const Tensor& own, const Tensor& all, AclStream stream) const;
@@ -31,6 +35,7 @@ class Communicator {
  private:
   int ranks_, rank_, device_;
   HcclComm comm_ = nullptr;
+  std::string name_;
 };
 
 }  // namespace moekit::ascend

@@ -31,9 +31,7 @@ Tensor cast(Queue& queue, const Tensor& in, AclDType dtype) {
   return out;
 }
 
-Tensor round_to_bfloat16(Queue& queue, const Tensor& in) {
-  return cast(queue, cast(queue, in, kAclBFloat16), in.dtype);
-}
+Tensor rounded(Queue& queue, const Tensor& in, AclDType dtype) { return cast(queue, cast(queue, in, dtype), in.dtype); }
 
 Tensor add(Queue& queue, const Tensor& a, const Tensor& b, double alpha) {
   const Tensor out = like(queue, a, a.dtype);

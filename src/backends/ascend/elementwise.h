@@ -9,8 +9,8 @@ namespace moekit::ascend {
 /// The tensor itself when it has the dtype.
 Tensor cast(Queue& queue, const Tensor& in, AclDType dtype);
 void cast_to(Queue& queue, const Tensor& in, const Tensor& out);
-/// To bfloat16 and back.
-Tensor round_to_bfloat16(Queue& queue, const Tensor& in);
+/// float32 to a dtype and back.
+Tensor rounded(Queue& queue, const Tensor& in, AclDType dtype);
 /// a + alpha * b, broadcast; of the dtype and shape of a.
 Tensor add(Queue& queue, const Tensor& a, const Tensor& b, double alpha = 1.0);
 Tensor scaled(Queue& queue, const Tensor& in, double factor);
@@ -24,7 +24,7 @@ Tensor at_least(Queue& queue, const Tensor& in, std::int64_t bound);
 Tensor below(Queue& queue, const Tensor& in, std::int64_t bound);
 /// Writes `value` where the mask is set.
 void fill_where(Queue& queue, const Tensor& target, const Tensor& mask, double value);
-/// a [rows, hidden] times b [columns, hidden] transposed, both float32 or both bfloat16.
+/// a [rows, hidden] times b [columns, hidden] transposed, of one dtype.
 Tensor product(Queue& queue, const Tensor& a, const Tensor& b);
 
 }  // namespace moekit::ascend

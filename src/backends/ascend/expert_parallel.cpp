@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backends/ascend/call.h"
+#include "backends/ascend/elementwise.h"
 #include "moekit/error.h"
 
 namespace moekit::ascend {
@@ -25,9 +26,9 @@ ExpertSlice slice_of(const BlockConfig& config, const BlockFormats& formats, con
 
 void check_rows(const char* name, DType dtype, std::int64_t cols, std::int64_t stride, std::int64_t rows,
                 std::int64_t expected) {
-  if (dtype != DType::kFloat32 && dtype != DType::kBFloat16)
+  if (dtype != DType::kFloat32 && dtype != DType::kBFloat16 && dtype != DType::kFloat16)
     throw std::invalid_argument("[expert parallel] " + std::string(name) + " has dtype " +
-                                std::string(dtype_name(dtype)) + ", expected float32 or bfloat16");
+                                std::string(dtype_name(dtype)) + ", expected float32, bfloat16 or float16");
   if (cols != expected || (rows > 1 && stride != cols))
     throw std::invalid_argument("[expert parallel] " + std::string(name) + " has " + std::to_string(cols) +
                                 " columns in rows of " + std::to_string(stride) + ", expected " +
@@ -40,7 +41,35 @@ ExpertParallelBlock::ExpertParallelBlock(const BlockConfig& config, const BlockT
                                          const BlockFormats& formats, const Communicator& group)
     : group_(group),
       block_(config, tensors, formats, group.device(), slice_of(config, formats, group)),
+      fused_(plan_fused(block_, group)),
       workspace_(group.device()) {}
+
+void ExpertParallelBlock::describe(Queue& queue, const MatrixView& x, const MutableMatrixView& y) {
+  const Constants& constants = workspace_.memory().constants;
+  const RoutePlan& plan = block_.plan(x.dtype);
+  const std::int64_t tokens = x.rows, all = tokens * group_.ranks();
+  const Tensor own_x = tensor_over(x.data, acl_dtype(x.dtype), {tokens, x.cols});
+  const Tensor own_y = tensor_over(y.data, acl_dtype(y.dtype), {tokens, y.cols});
+  const auto route = [&](const Tensor& rows) {
+    return plan.on_device() ? route_on_device(queue, block_, plan, rows, constants)
+                            : route_on_host(queue, block_, plan, rows, nullptr, workspace_);
+  };
+  if (fused_.reason.empty() && tokens <= fused_.max_tokens) {
+    const Routed routed = route(own_x);
+    const Tensor sum = fused_sum(queue, block_, group_, fused_, own_x, routed, routed_factor(block_.config()));
+    return add_others(queue, block_, own_x, routed, own_y.dtype == sum.dtype ? sum : cast(queue, sum, kAclFloat), own_y,
+                      constants);
+  }
+  const Tensor all_x = queue.make(own_x.dtype, {all, x.cols});
+  const Tensor partial = queue.make(kAclFloat, {all, y.cols}), sum = queue.make(kAclFloat, {tokens, y.cols});
+  if (!queue.counting()) group_.all_gather(own_x, all_x, queue.stream());
+  const Routed routed = route(all_x);
+  sum_experts(queue, block_, all_x, routed, partial, constants);
+  if (!queue.counting()) group_.reduce_scatter(partial, sum, queue.stream());
+  const std::int64_t first = group_.rank() * tokens;
+  const Routed own = {routed.ids.slice(first, tokens), routed.weights.slice(first, tokens)};
+  add_others(queue, block_, own_x, own, sum, own_y, constants);
+}
 
 void ExpertParallelBlock::forward(const MatrixView& x, const MutableMatrixView& y, Stream* stream) {
   const BlockConfig& config = block_.config();
@@ -53,30 +82,14 @@ void ExpertParallelBlock::forward(const MatrixView& x, const MutableMatrixView& 
   const DeviceScope scope(block_.device());
   const AclStream native = stream != nullptr ? stream->native() : workspace_.own_stream();
   CallMemory& memory = workspace_.memory();
-  const std::int64_t tokens = x.rows, all = checked_mul(tokens, group_.ranks(), "tokens of all ranks");
-  const RoutePlan& plan = block_.plan(x.dtype);
-
-  const auto describe = [&](Queue& queue) {
-    const Tensor own_x = tensor_over(x.data, acl_dtype(x.dtype), {tokens, x.cols});
-    const Tensor own_y = tensor_over(y.data, acl_dtype(y.dtype), {tokens, y.cols});
-    const Tensor all_x = queue.make(own_x.dtype, {all, x.cols});
-    const Tensor partial = queue.make(kAclFloat, {all, y.cols}), sum = queue.make(kAclFloat, {tokens, y.cols});
-    if (!queue.counting()) group_.all_gather(own_x, all_x, native);
-    const Routed routed = plan.on_device() ? route_on_device(queue, block_, plan, all_x, memory.constants)
-                                           : route_on_host(queue, block_, plan, all_x, nullptr, workspace_);
-    sum_experts(queue, block_, all_x, routed, partial, memory.constants);
-    if (!queue.counting()) group_.reduce_scatter(partial, sum, native);
-    const std::int64_t first = group_.rank() * tokens;
-    const Routed own = {routed.ids.slice(first, tokens), routed.weights.slice(first, tokens)};
-    add_others(queue, block_, own_x, own, sum, own_y, memory.constants);
-  };
+  const std::int64_t all = checked_mul(x.rows, group_.ranks(), "tokens of all ranks");
 
   workspace_.begin(native, false);
   try {
     grow_constants(memory.constants, block_, all, native);
     memory.arena.begin(true);
     Queue counting(memory.arena, memory.operators, native, Queue::Mode::kCount);
-    describe(counting);
+    describe(counting, x, y);
     if (memory.arena.bytes() < memory.arena.used()) {
       const std::size_t bytes = memory.arena.used();
       check(api().rt.aclrtSynchronizeStream(native), "aclrtSynchronizeStream");
@@ -84,7 +97,7 @@ void ExpertParallelBlock::forward(const MatrixView& x, const MutableMatrixView& 
     }
     memory.arena.begin(false);
     Queue queue(memory.arena, memory.operators, native, Queue::Mode::kRun);
-    describe(queue);
+    describe(queue, x, y);
     workspace_.end(native);
     if (stream == nullptr) check(api().rt.aclrtSynchronizeStream(native), "aclrtSynchronizeStream");
   } catch (...) {
@@ -97,8 +110,13 @@ std::string ExpertParallelBlock::explain() const {
   const std::int64_t count = block_.routed.experts;
   return "ascend: experts " + std::to_string(block_.first_expert) + " .. " +
          std::to_string(block_.first_expert + count - 1) + " of " + std::to_string(block_.config().router.num_experts) +
-         " on rank " + std::to_string(group_.rank()) + " of " + std::to_string(group_.ranks()) +
-         ": HcclAllGather, HcclReduceScatter\n" + block_.explain();
+         " on rank " + std::to_string(group_.rank()) + " of " + std::to_string(group_.ranks()) + "\n" +
+         "ascend: rows travel by " +
+         (fused_.reason.empty()
+              ? "aclnnMoeDistributeDispatchV2 and CombineV2 in calls of up to " + std::to_string(fused_.max_tokens) +
+                    " tokens a rank, otherwise by HcclAllGather and HcclReduceScatter\n"
+              : "HcclAllGather and HcclReduceScatter (fused operators: " + fused_.reason + ")\n") +
+         block_.explain();
 }
 
 }  // namespace moekit::ascend

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A block whose routed experts are spread over devices: each rank has all tokens come to its experts.
 //
-//   x of every rank -> all-gather -> routing of all tokens -> own experts -> sum over ranks, each its own tokens back
+//   fused:   routing of the own tokens -> rows to the ranks of their experts -> own experts -> rows back, summed up
+//   general: x of every rank -> all-gather -> routing of all tokens -> own experts -> sum over ranks, each its own
+//            tokens back, in float32 and HCCL's order
 //   -> + identity and shared experts of the own tokens
 //
-// Routers and shared experts are on every rank. Sums over ranks are float32; their order is HCCL's.
+// Routers and shared experts are on every rank.
 #pragma once
 
-#include "backends/ascend/communicator.h"
+#include "backends/ascend/distribute.h"
 #include "backends/ascend/packed.h"
 #include "backends/ascend/workspace.h"
 
@@ -29,8 +31,11 @@ class ExpertParallelBlock {
   std::string explain() const;
 
  private:
+  void describe(Queue& queue, const MatrixView& x, const MutableMatrixView& y);
+
   const Communicator& group_;
   AscendBlock block_;
+  FusedPlan fused_;
   AscendWorkspace workspace_;
 };
 

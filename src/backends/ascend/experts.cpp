@@ -19,13 +19,9 @@ struct Sum {
 };
 
 // The factors of the block's formula (backends/reference/reference.h), pulled out of the sum.
-struct Factors {
-  double routed, shared;
-};
-Factors factors_of(const BlockConfig& config) {
+double shared_factor(const BlockConfig& config) noexcept {
   const double half = config.shared.count > 0 && config.shared.gate == SharedGate::kAverage ? 0.5 : 1.0;
-  const double common = config.out_scale * half;
-  return {config.router.scale_at == ScaleAt::kOnRoutedSum ? common * config.router.scale : common, common};
+  return config.out_scale * half;
 }
 
 // out [tokens, output] = sum over the k of a token of weight * rows[row_index].
@@ -75,7 +71,7 @@ void dense_sum(Queue& queue, const AscendBlock& block, const Tensor& x, const Te
   const std::int64_t tokens = x.dims[0], experts = block.routed.experts, output = p.weight.dims[2];
   const Tensor all = p.weight.transposed().reshaped({experts * output, x.dims[1]});
   Tensor rows = product(queue, cast(queue, x, block.routed.dtype), all);
-  if (p.bias) rows = add(queue, rows, p.bias.reshaped({1, experts * output}));
+  if (p.bias) rows = add(queue, rows, cast(queue, p.bias.reshaped({1, experts * output}), rows.dtype));
   rows = cast(queue, rows.reshaped({tokens * experts, output}), out.dtype);
   const Tensor order = tensor_over(constants.iota.data(), kAclInt32, {tokens * experts});
   unpermute(queue, rows, order, weights, out);
@@ -134,7 +130,7 @@ void finish(Queue& queue, const Sum& sum, const Tensor& y) {
   if (y.dtype != total.dtype) cast_to(queue, total, y);
 }
 
-// Sums are rounded to bfloat16 only where x, weights and y all are.
+// Sums are rounded to a short dtype only where x, weights and y all are of it.
 AclDType sum_dtype(const AscendBlock& block, const Tensor& y) {
   return block.routed.dtype == y.dtype ? y.dtype : kAclFloat;
 }
@@ -143,7 +139,7 @@ bool has_others(const BlockConfig& config) { return config.shared.count > 0 || c
 
 void sum_of_slots(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Slots& slots,
                   const Tensor& sum, const Constants& constants) {
-  const double factor = factors_of(block.config()).routed;
+  const double factor = routed_factor(block.config());
   if (!block.dense) return sparse_sum(queue, block, x, routed, slots, factor, sum);
   dense_sum(queue, block, x, factor != 1.0 ? scaled(queue, slots.weights, factor) : slots.weights, constants, sum);
 }
@@ -151,19 +147,23 @@ void sum_of_slots(Queue& queue, const AscendBlock& block, const Tensor& x, const
 void others_of_slots(Queue& queue, const AscendBlock& block, const Tensor& x, const Slots& slots, const Tensor& routed,
                      const Tensor& y, const Constants& constants) {
   const BlockConfig& config = block.config();
-  const Factors factors = factors_of(config);
   Sum sum;
   sum.routed = routed;
   if (slots.identity) {
     const Tensor own = queue.make(routed.dtype, {x.dims[0], x.dims[1]});
     queue.run(api().op.mul, cast(queue, x, routed.dtype), cast(queue, slots.identity, routed.dtype), own);
-    sum.add(own, factors.routed);
+    sum.add(own, routed_factor(config));
   }
-  if (config.shared.count > 0) sum.add(shared_sum(queue, block, x, routed.dtype, constants), factors.shared);
+  if (config.shared.count > 0) sum.add(shared_sum(queue, block, x, routed.dtype, constants), shared_factor(config));
   finish(queue, sum, y);
 }
 
 }  // namespace
+
+double routed_factor(const BlockConfig& config) noexcept {
+  const double common = shared_factor(config);
+  return config.router.scale_at == ScaleAt::kOnRoutedSum ? common * config.router.scale : common;
+}
 
 void sum_experts(Queue& queue, const AscendBlock& block, const Tensor& x, const Routed& routed, const Tensor& sum,
                  const Constants& constants) {

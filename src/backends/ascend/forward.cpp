@@ -254,7 +254,7 @@ std::size_t count_call(const AscendBlock& block, std::int64_t tokens) {
   const BlockConfig& config = block.config();
   AscendWorkspace workspace(block.device());
   std::size_t most = 0;
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16}) {
     Call call = {block, {}, {}, {}, {}, {}};
     call.x = {nullptr, dtype, std::min(tokens, kMaxTokens), config.expert.input, config.expert.input, 1};
     call.y = {nullptr, dtype, call.x.rows, config.expert.output, config.expert.output};

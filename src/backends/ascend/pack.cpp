@@ -61,10 +61,14 @@ class Packer {
     t.data = block_.memory_.back().data();
     return t;
   }
-  Tensor upload(const std::vector<float>& values, std::initializer_list<std::int64_t> shape) {
+  Tensor upload(const std::vector<float>& values, std::initializer_list<std::int64_t> shape,
+                AclDType dtype = kAclFloat) {
     if (values.empty()) return {};
-    const Tensor t = allocate(kAclFloat, shape);
-    copy_now(t.data, values.data(), t.bytes(), kAclHostToDevice);
+    const Tensor t = allocate(dtype, shape);
+    staging_.resize(t.bytes());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      store_float(staging_.data(), host_dtype(dtype), static_cast<std::int64_t>(i), values[i]);
+    copy_now(t.data, staging_.data(), t.bytes(), kAclHostToDevice);
     return t;
   }
   std::vector<float> read_vector(const MatrixRef& source) {
@@ -80,21 +84,21 @@ class Packer {
     Mlp mlp;
     mlp.config = config;
     mlp.experts = static_cast<std::int64_t>(experts.size());
-    mlp.dtype = formats.down.code == Code::kFloat32 ? kAclFloat : kAclBFloat16;
+    mlp.dtype = row_dtype(config, formats);
     const bool linear = config.act == Activation::kLinear;
     if (!linear && is_gated(config.act))
-      mlp.up = projection(experts, {kGate, kUp}, config.intermediate, config.input, formats.up, dynamic);
+      mlp.up = projection(experts, {kGate, kUp}, config.intermediate, config.input, formats.up, dynamic, mlp.dtype);
     else if (!linear)
-      mlp.up = projection(experts, {kUp}, config.intermediate, config.input, formats.up, dynamic);
-    mlp.down =
-        projection(experts, {kDown}, config.output, linear ? config.input : config.intermediate, formats.down, dynamic);
+      mlp.up = projection(experts, {kUp}, config.intermediate, config.input, formats.up, dynamic, mlp.dtype);
+    mlp.down = projection(experts, {kDown}, config.output, linear ? config.input : config.intermediate, formats.down,
+                          dynamic, mlp.dtype);
     return mlp;
   }
 
  private:
   // Parts one below the other: [E, parts * rows, cols].
   Projection projection(const std::vector<ExpertTensors>& experts, const std::vector<Part>& parts, std::int64_t rows,
-                        std::int64_t cols, const WeightFormat& format, bool dynamic) {
+                        std::int64_t cols, const WeightFormat& format, bool dynamic, AclDType dtype) {
     Projection p;
     std::string unused;
     product_of(format, &p.product, &unused);
@@ -103,8 +107,8 @@ class Packer {
     switch (p.product) {
       case Product::kFloat: float_weights(p, experts, parts, rows, cols, format); break;
       case Product::kA16W8:
-      case Product::kA8W8: int8_weights(p, experts, parts, rows, cols, format); break;
-      case Product::kA16W4: int4_weights(p, experts, parts, rows, cols, format); break;
+      case Product::kA8W8: int8_weights(p, experts, parts, rows, cols, format, dtype); break;
+      case Product::kA16W4: int4_weights(p, experts, parts, rows, cols, format, dtype); break;
     }
     std::vector<float> bias;
     for (const ExpertTensors& expert : experts)
@@ -112,7 +116,7 @@ class Packer {
         const std::vector<float> values = read_vector(expert.*part.bias);
         bias.insert(bias.end(), values.begin(), values.end());
       }
-    p.bias = upload(bias, {count, n});
+    p.bias = upload(bias, {count, n}, dtype == kAclFloat16 ? kAclFloat16 : kAclFloat);
     return p;
   }
 
@@ -133,7 +137,7 @@ class Packer {
   }
 
   void int8_weights(Projection& p, const std::vector<ExpertTensors>& experts, const std::vector<Part>& parts,
-                    std::int64_t rows, std::int64_t cols, const WeightFormat& format) {
+                    std::int64_t rows, std::int64_t cols, const WeightFormat& format, AclDType dtype) {
     const auto count = static_cast<std::int64_t>(experts.size()), n = static_cast<std::int64_t>(parts.size()) * rows;
     const Tensor all = allocate(kAclInt8, {count, n, cols});
     auto* target = static_cast<char*>(all.data);
@@ -146,11 +150,11 @@ class Packer {
         scales.insert(scales.end(), read.scales.begin(), read.scales.end());
       }
     p.weight = all.transposed();
-    place_scales(p, scales, {count, n});
+    place_scales(p, scales, {count, n}, dtype);
   }
 
   void int4_weights(Projection& p, const std::vector<ExpertTensors>& experts, const std::vector<Part>& parts,
-                    std::int64_t rows, std::int64_t cols, const WeightFormat& format) {
+                    std::int64_t rows, std::int64_t cols, const WeightFormat& format, AclDType dtype) {
     const auto count = static_cast<std::int64_t>(experts.size()), n = static_cast<std::int64_t>(parts.size()) * rows;
     const std::int64_t groups = format.groups(cols);
     p.weight = allocate(kAclInt4, {count, cols, n});
@@ -173,22 +177,14 @@ class Packer {
       }
       copy_now(target, staging_.data(), bytes, kAclHostToDevice);
     }
-    place_scales(p, scales, {count, groups, n});
+    place_scales(p, scales, {count, groups, n}, dtype);
   }
 
   // kA8W8 multiplies by them in float32; with float x they have the dtype of x, and an offset must be there.
-  void place_scales(Projection& p, const std::vector<float>& scales, std::initializer_list<std::int64_t> shape) {
-    if (p.product == Product::kA8W8) {
-      p.scale = upload(scales, shape);
-      return;
-    }
-    std::vector<std::uint16_t> words(scales.size());
-    for (std::size_t i = 0; i < scales.size(); ++i) words[i] = float_to_bf16(scales[i]);
-    p.scale = allocate(kAclBFloat16, shape);
-    copy_now(p.scale.data, words.data(), p.scale.bytes(), kAclHostToDevice);
-    std::fill(words.begin(), words.end(), std::uint16_t{0});
-    p.offset = allocate(kAclBFloat16, shape);
-    copy_now(p.offset.data, words.data(), p.offset.bytes(), kAclHostToDevice);
+  void place_scales(Projection& p, const std::vector<float>& scales, std::initializer_list<std::int64_t> shape,
+                    AclDType dtype) {
+    p.scale = upload(scales, shape, p.product == Product::kA8W8 ? kAclFloat : dtype);
+    if (p.product != Product::kA8W8) p.offset = upload(std::vector<float>(scales.size(), 0.0f), shape, dtype);
   }
 
   AscendBlock& block_;
@@ -214,12 +210,13 @@ AscendBlock::AscendBlock(const BlockConfig& config, const BlockTensors& tensors,
   routed = packer.mlp(config.expert, {first, first + slice.count}, formats.routed, formats.int8_activations);
   if (config.shared.count > 0)
     shared = packer.mlp(config.shared.expert, tensors.shared, formats.shared, formats.int8_activations);
-  const auto plan_for = [&](bool bf16) {
+  const auto plan_for = [&](AclDType native) {
     return plan_route(config.router, !tables.selection_bias.empty(), !tables.per_expert_scale.empty(),
-                      !tables.in_scale.empty(), bf16);
+                      !tables.in_scale.empty(), native);
   };
-  f32_plan = plan_for(false);
-  bf16_plan = plan_for(true);
+  f32_plan = plan_for(kAclFloat);
+  bf16_plan = plan_for(kAclBFloat16);
+  f16_plan = plan_for(kAclFloat16);
   dense = config.router.all_experts && config.router.num_identity == 0 && config.expert.act == Activation::kLinear &&
           routed.down.product == Product::kFloat && routed.experts == config.router.num_experts;
 }

@@ -15,12 +15,11 @@ namespace moekit::ascend {
 
 /// How a grouped product runs.
 enum class Product : std::uint8_t {
-  kFloat,  // x and weights in float32 or bfloat16
-  kA16W8,  // int8 weights, a scale a row; x in bfloat16
-  kA16W4,  // int4 weights, a scale a group; x in bfloat16
+  kFloat,  // x and weights in one dtype
+  kA16W8,  // int8 weights, a scale a row; x in bfloat16 or float16
+  kA16W4,  // int4 weights, a scale a group; x in bfloat16 or float16
   kA8W8,   // int8 weights, a scale a row; x quantised row by row to int8
 };
-const char* product_name(Product product) noexcept;
 
 /// The product that a format takes; throws nothing. `reason` tells why there is none.
 bool product_of(const WeightFormat& format, Product* product, std::string* reason);
@@ -29,8 +28,8 @@ bool product_of(const WeightFormat& format, Product* product, std::string* reaso
 struct Projection {
   Product product = Product::kFloat;
   Tensor weight;  // float and int8: a transposed view of [E, N, K]; int4: [E, K, N]
-  Tensor bias;    // [E, N] float32, empty: none
-  Tensor scale;   // [E, N], [E, G, N] for groups; float32 for kA8W8, bfloat16 otherwise
+  Tensor bias;    // [E, N], empty: none; float16 beside float16 rows, float32 otherwise
+  Tensor scale;   // [E, N], [E, G, N] for groups; float32 for kA8W8, the dtype of x otherwise
   Tensor offset;  // zeros of scale's shape for kA16W8 and kA16W4
 };
 
@@ -59,7 +58,9 @@ class AscendBlock final : public PackedBlock {
 
   int device() const noexcept { return device_; }
   /// How x of a dtype is routed.
-  const RoutePlan& plan(DType native) const noexcept { return native == DType::kBFloat16 ? bf16_plan : f32_plan; }
+  const RoutePlan& plan(DType native) const noexcept {
+    return native == DType::kFloat32 ? f32_plan : native == DType::kBFloat16 ? bf16_plan : f16_plan;
+  }
 
   RouterTables tables;            // for routing on the host
   Tensor router_weight;           // [columns, hidden] float32
@@ -74,7 +75,7 @@ class AscendBlock final : public PackedBlock {
            routed.experts != config().router.num_experts;
   }
   bool dense = false;  // every expert is linear and takes every token: one plain product
-  RoutePlan f32_plan, bf16_plan;
+  RoutePlan f32_plan, bf16_plan, f16_plan;
 
  private:
   friend class Packer;
@@ -82,6 +83,9 @@ class AscendBlock final : public PackedBlock {
   std::size_t bytes_ = 0;
   std::vector<Buffer> memory_;
 };
+
+/// In what experts of these formats take and give rows: float32, bfloat16 or float16.
+AclDType row_dtype(const ExpertConfig& config, const ExpertFormats& formats) noexcept;
 
 /// Why a block cannot run on the device; empty: it can.
 std::string why_not(const BlockConfig& config, const BlockFormats& formats);

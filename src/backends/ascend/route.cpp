@@ -9,16 +9,13 @@ namespace {
 
 using Gate = RoutePlan::Gate;
 
-// z [tokens, columns] float32: x Wg^T + bias, multiplied; bfloat16 after each step where the plan says so.
+// z [tokens, columns] float32: x Wg^T + bias, multiplied; rounded after each step where the plan says so.
 Tensor finished_logits(Queue& queue, const AscendBlock& block, const RoutePlan& plan, const Tensor& x) {
   const RouterConfig& config = block.config().router;
   Tensor z = product(queue, cast(queue, x, kAclFloat), block.router_weight);
   if (block.router_bias) z = add(queue, z, block.router_bias);
-  if (plan.round_logits) z = round_to_bfloat16(queue, z);
-  if (config.logit_mult != 1.0) {
-    z = scaled(queue, z, config.logit_mult);
-    if (plan.round_logits) z = round_to_bfloat16(queue, z);
-  }
+  z = rounded(queue, z, plan.logits);
+  if (config.logit_mult != 1.0) z = rounded(queue, scaled(queue, z, config.logit_mult), plan.logits);
   return z;
 }
 
@@ -86,7 +83,7 @@ Routed route_on_device(Queue& queue, const AscendBlock& block, const RoutePlan& 
   }
   if (plan.renormalise) out.weights = renormalised(queue, config, out.weights);
   if (plan.scale) out.weights = scaled(queue, out.weights, config.scale);
-  if (plan.round_weights) out.weights = round_to_bfloat16(queue, out.weights);
+  out.weights = rounded(queue, out.weights, plan.weights);
   return out;
 }
 

@@ -16,7 +16,7 @@ void finish(AclStream stream) { check(api().rt.aclrtSynchronizeStream(stream), "
 // f(x) of the router on the host, back in `target` [tokens, hidden] float32 of the device.
 void filter_input(const AscendBlock& block, const Tensor& x, const Tensor& target) {
   const std::int64_t tokens = x.dims[0], hidden = x.dims[1];
-  const DType native = x.dtype == kAclBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  const DType native = host_dtype(x.dtype);
   std::vector<std::byte> rows(x.bytes());
   copy_now(rows.data(), x.data, rows.size(), kAclDeviceToHost);
   std::vector<float> row(static_cast<std::size_t>(hidden)), filtered(static_cast<std::size_t>(tokens * hidden));
@@ -35,7 +35,7 @@ Routed route_on_host(Queue& queue, const AscendBlock& block, const RoutePlan& pl
                      const std::int64_t* token_ids, AscendWorkspace& workspace) {
   const RouterConfig& config = block.config().router;
   const std::int64_t tokens = x.dims[0], hidden = x.dims[1], k = config.top_k, columns = config.columns();
-  const DType native = x.dtype == kAclBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  const DType native = host_dtype(x.dtype);
   queue.forget();
   if (!queue.counting() && is_capturing(queue.stream()))
     throw DeviceError("[ascend] this layer routes on the host (" + plan.reason + "), which a graph cannot hold");

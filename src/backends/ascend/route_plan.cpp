@@ -15,7 +15,8 @@ constexpr std::int64_t kMaxColumns = 2048;      // of MoeGatingTopK, groups roun
 constexpr std::int64_t kMaxSoftmaxTopK = 1024;  // of MoeGatingTopKSoftmax
 
 struct Facts {
-  bool selection_bias, per_expert_scale, in_scale, bf16;
+  bool selection_bias, per_expert_scale, in_scale;
+  AclDType native;
 };
 
 // What no operator does, whatever the rule.
@@ -24,7 +25,8 @@ std::string common_reason(const RouterConfig& c, const Facts& facts) {
   if (c.in_rmsnorm || c.in_mult != 1.0 || facts.in_scale) return "the router's input is normalised or scaled";
   if (c.softcap != 0.0) return "logits are soft-capped";
   if (facts.per_expert_scale) return "weights have a scale per expert";
-  if (facts.bf16 && c.score_in == Precision::kNative) return "scores are rounded to bfloat16 before the choice";
+  if (facts.native != kAclFloat && c.score_in == Precision::kNative)
+    return "scores are rounded to the dtype of x before the choice";
   if (c.renorm == Renorm::kPnorm && c.p != 1.0) return "weights are divided by a p-norm";
   return {};
 }
@@ -119,19 +121,19 @@ RoutePlan choose(const RouterConfig& c, const Facts& facts, const Operators& op)
 }  // namespace
 
 RoutePlan plan_route(const RouterConfig& config, bool has_selection_bias, bool has_per_expert_scale, bool has_in_scale,
-                     bool bf16) {
+                     AclDType native) {
   RoutePlan plan;
   if (config.source == RouterSource::kExternal) {
     plan.gate = Gate::kExternal;
     return plan;
   }
   const Operators& op = api().op;
-  plan = choose(config, {has_selection_bias, has_per_expert_scale, has_in_scale, bf16}, op);
+  plan = choose(config, {has_selection_bias, has_per_expert_scale, has_in_scale, native}, op);
   if (plan.on_device() && plan.renormalise && !composes(op)) return host("ReduceSum, Adds, Clamp or Div is missing");
   if (config.scale_at != ScaleAt::kOnWeights) plan.scale = false;
   if (plan.on_device() && plan.scale && !op.muls) return host("Muls is missing");
-  plan.round_logits = bf16 && config.matmul == Precision::kNative;
-  plan.round_weights = bf16 && config.out == Precision::kNative;
+  if (config.matmul == Precision::kNative) plan.logits = native;
+  if (config.out == Precision::kNative) plan.weights = native;
   return plan;
 }
 

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "backends/ascend/ascend_abi.h"
 #include "moekit/router.h"
 
 namespace moekit::ascend {
@@ -19,19 +20,19 @@ struct RoutePlan {
   };
   Gate gate = Gate::kHost;
   std::string reason;             // why the host routes
-  bool round_logits = false;      // to bfloat16 after each operation on them
+  AclDType logits = kAclFloat;    // what they are rounded to after each operation on them
   bool softmax_of_top_k = false;  // kSoftmax: V2's own renormalisation
   bool gather_scores = false;     // kTopK: weights are the raw scores at the ids, the operator's own are renormalised
   bool renormalise = false;       // w / (sum + eps), or w / max(sum, eps), by further operators
   bool scale = false;             // by a further operator
-  bool round_weights = false;     // to bfloat16
+  AclDType weights = kAclFloat;   // what they are rounded to at the end
 
   bool on_device() const noexcept { return gate != Gate::kHost; }
 };
 
-/// `bf16`: x is bfloat16, which roundings of the router's configuration refer to.
+/// `native`: the dtype of x, which roundings of the router's configuration refer to.
 RoutePlan plan_route(const RouterConfig& config, bool has_selection_bias, bool has_per_expert_scale, bool has_in_scale,
-                     bool bf16);
+                     AclDType native);
 /// One line for explain().
 std::string describe(const RoutePlan& plan);
 

@@ -34,13 +34,17 @@ std::string check_formats(const char* what, const ExpertConfig& e, const ExpertF
     bool bias;
   } const parts[] = {{formats.up, (is_gated(e.act) ? 2 : 1) * e.intermediate, e.input, e.up_bias},
                      {formats.down, e.output, linear ? e.input : e.intermediate, e.down_bias}};
-  bool quantised = false;
+  const AclDType dtype = row_dtype(e, formats);
   for (const auto& part : parts) {
     if (linear && &part == &parts[0]) continue;
     Product product = Product::kFloat;
     std::string reason;
     if (!product_of(part.format, &product, &reason)) return reason;
-    quantised = quantised || product != Product::kFloat;
+    if (product == Product::kFloat && acl_dtype(part.format.element()) != dtype)
+      return std::string(what) + " have projections in " + std::string(formats.up.name) + " and in " +
+             std::string(formats.down.name);
+    if (product != Product::kFloat && dtype == kAclFloat)
+      return std::string(what) + " mix quantised and float32 projections";
     if (product == Product::kA16W4 && (part.rows % 2 != 0 || part.cols % part.format.group != 0))
       return std::string(what) + " of " + std::to_string(part.rows) + " x " + std::to_string(part.cols) +
              " in int4: even rows and whole groups of " + std::to_string(part.format.group) + " are needed";
@@ -48,10 +52,6 @@ std::string check_formats(const char* what, const ExpertConfig& e, const ExpertF
     if (dynamic && (product != Product::kA16W8 || part.bias))
       return "activations in int8 need experts in int8 without biases";
   }
-  if (!linear && !quantised && formats.up.code != formats.down.code)
-    return std::string(what) + " have projections in float32 and in bfloat16";
-  if (quantised && (formats.down.code == Code::kFloat32 || (!linear && formats.up.code == Code::kFloat32)))
-    return std::string(what) + " mix quantised and float32 projections";
   return {};
 }
 
@@ -87,22 +87,34 @@ std::string missing_operators(const BlockConfig& c, bool dense, bool dynamic) {
   return missing.empty() ? "" : "this CANN installation lacks " + missing;
 }
 
-}  // namespace
-
 const char* product_name(Product product) noexcept {
   switch (product) {
-    case Product::kFloat: return "float";
-    case Product::kA16W8: return "A16W8 (scales in bfloat16)";
-    case Product::kA16W4: return "A16W4 (scales in bfloat16)";
-    case Product::kA8W8: return "A8W8 (x quantised row by row)";
+    case Product::kFloat: return "weights and rows";
+    case Product::kA16W8: return "A16W8, scales and rows";
+    case Product::kA16W4: return "A16W4, scales and rows";
+    case Product::kA8W8: return "A8W8 (x quantised row by row), outputs";
   }
   return "";
+}
+
+// "A16W8, scales and rows in bfloat16"
+std::string describe(const Mlp& mlp) {
+  return std::string(product_name(mlp.down.product)) + " in " + std::string(dtype_name(host_dtype(mlp.dtype)));
+}
+
+}  // namespace
+
+AclDType row_dtype(const ExpertConfig& config, const ExpertFormats& formats) noexcept {
+  const bool linear = config.act == Activation::kLinear;
+  for (const WeightFormat* format : {linear ? &formats.down : &formats.up, &formats.down})
+    if (format->plain()) return acl_dtype(format->element());
+  return formats.down.scale == DType::kFloat16 ? kAclFloat16 : kAclBFloat16;
 }
 
 bool product_of(const WeightFormat& format, Product* product, std::string* reason) {
   const bool simple = format.offset == Offset::kNone && format.row_scale == RowScale::kNone && format.super == 0 &&
                       format.scale_rows == 1;
-  if (format.plain() && format.code != Code::kFloat16) {
+  if (format.plain()) {
     *product = Product::kFloat;
   } else if (simple && format.code == Code::kInt8 && format.group == 0 && format.zero == 0) {
     *product = Product::kA16W8;
@@ -138,13 +150,14 @@ std::string why_not(const BlockConfig& config, const BlockFormats& formats) {
 
 std::string AscendBlock::explain() const {
   const Operators& op = api().op;
+  // Plans of the two short dtypes differ in what they round to, and in nothing else.
   const bool one = f32_plan.reason == bf16_plan.reason && f32_plan.gate == bf16_plan.gate;
   std::string text = "ascend: " + (api().version.empty() ? "CANN" : api().version) + "\n";
   if (one) {
     text += "ascend: routes " + describe(f32_plan) + "\n";
   } else {
     text += "ascend: routes float32 x " + describe(f32_plan) + "\n";
-    text += "ascend: routes bfloat16 x " + describe(bf16_plan) + "\n";
+    text += "ascend: routes bfloat16 and float16 x " + describe(bf16_plan) + "\n";
   }
   if (dense) {
     text += "ascend: every expert takes every token: one aclnnMm, summed by aclnnMoeTokenUnpermute\n";
@@ -153,7 +166,7 @@ std::string AscendBlock::explain() const {
             (op.init_routing_v3 ? "aclnnMoeInitRoutingV3" : "aclnnMoeInitRoutingV2") +
             (op.init_routing_v3 ? "" : " (V3 is missing)") + ", multiplies by " +
             (op.grouped_matmul_v5 ? "aclnnGroupedMatmulV5" : "aclnnGroupedMatmulV4") +
-            (op.grouped_matmul_v5 ? "" : " (V5 is missing)") + ", " + product_name(routed.down.product) +
+            (op.grouped_matmul_v5 ? "" : " (V5 is missing)") + ", " + describe(routed) +
             ", sums by aclnnMoeTokenUnpermute\n";
     const bool silu = config().expert.act == Activation::kSilu;
     if (config().expert.act != Activation::kLinear)

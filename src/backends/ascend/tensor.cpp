@@ -23,6 +23,11 @@ AclDType acl_dtype(DType dtype) noexcept {
   return dtype == DType::kFloat16 ? kAclFloat16 : kAclFloat;
 }
 
+DType host_dtype(AclDType dtype) noexcept {
+  if (dtype == kAclBFloat16) return DType::kBFloat16;
+  return dtype == kAclFloat16 ? DType::kFloat16 : DType::kFloat32;
+}
+
 std::size_t Tensor::bytes() const noexcept { return dtype_bytes(dtype, elements()); }
 
 bool Tensor::contiguous() const noexcept {

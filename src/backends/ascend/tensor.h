@@ -53,5 +53,6 @@ std::size_t dtype_bytes(AclDType dtype, std::int64_t elements) noexcept;
 
 /// float32, bfloat16 and float16 only.
 AclDType acl_dtype(DType dtype) noexcept;
+DType host_dtype(AclDType dtype) noexcept;
 
 }  // namespace moekit::ascend

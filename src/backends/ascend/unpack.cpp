@@ -20,7 +20,7 @@ void unpack_rows(const Projection& p, std::int64_t expert, std::int64_t first, c
   const std::int64_t n = p.weight.dims[2], k = p.weight.dims[1], at = (expert * n + first) * k;
   const std::size_t bytes = dtype_bytes(p.weight.dtype, out.rows * k);
   const auto rows = download(static_cast<const char*>(p.weight.data) + dtype_bytes(p.weight.dtype, at), bytes);
-  const DType dtype = p.weight.dtype == kAclBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  const DType dtype = host_dtype(p.weight.dtype);
   for (std::int64_t r = 0; r < out.rows; ++r)
     for (std::int64_t c = 0; c < k; ++c)
       store_float(out.data, out.dtype, r * out.row_stride + c, load_as_float(rows.data(), dtype, r * k + c));
@@ -28,8 +28,10 @@ void unpack_rows(const Projection& p, std::int64_t expert, std::int64_t first, c
 
 void unpack_bias(const Projection& p, std::int64_t expert, std::int64_t first, const MutableMatrixView& out) {
   if (out.data == nullptr) return;
-  const auto* source = static_cast<const float*>(p.bias.data) + expert * p.bias.dims[1] + first;
-  copy_now(out.data, source, static_cast<std::size_t>(out.cols) * sizeof(float), kAclDeviceToHost);
+  const std::int64_t at = expert * p.bias.dims[1] + first;
+  const auto values = download(static_cast<const char*>(p.bias.data) + dtype_bytes(p.bias.dtype, at),
+                               dtype_bytes(p.bias.dtype, out.cols));
+  load_as_float(values.data(), host_dtype(p.bias.dtype), 0, 1, out.cols, static_cast<float*>(out.data));
 }
 
 }  // namespace

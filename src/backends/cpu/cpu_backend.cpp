@@ -24,9 +24,7 @@ class CpuBackend final : public Backend {
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
 
-  Support supports(const BlockConfig&, const BlockFormats& formats) const override {
-    return supports_formats(formats);
-  }
+  Support supports(const BlockConfig&, const BlockFormats& formats) const override { return supports_formats(formats); }
 
   Buffer allocate(std::size_t bytes, const Device&) const override {
     auto memory = std::make_shared<AlignedBuffer>(bytes);

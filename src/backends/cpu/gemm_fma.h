@@ -34,8 +34,10 @@ struct Lanes<64> {
 
 /// kVectorBytes: of a register. kRows: rows in registers at once. kTiles: tiles (of 16 columns) at once.
 /// kRows * kTiles * 64 / kVectorBytes accumulators should fill the register file but for a column of weights.
-template <class Weight, int kVectorBytes, int kRows, int kTiles>
+/// kWideRows: kRows of the kernel for float32 weights, to which many rows have bfloat16 ones widened.
+template <class Weight, int kVectorBytes, int kRows, int kTiles, int kWideRows = kRows>
 struct FmaGemm {
+  using Wide = FmaGemm<float, kVectorBytes, kWideRows, kTiles>;
   using Activation = float;
   using V = typename Lanes<kVectorBytes>::F;
   using I = typename Lanes<kVectorBytes>::I;

@@ -18,7 +18,7 @@ struct GroupChoice {
 /// Elements of the steps that kernels read of plain and of quantised projections.
 struct StepElements {
   DType plain, quantised;
-  int digits = 0;  // of rows of integers, for groups whose codes all meet integers; 0: none do
+  int digits = 0;                 // of rows of integers, for groups whose codes all meet integers; 0: none do
   bool int8_activations = false;  // such rows were asked for: groups that they do not fit are an error
 };
 /// They depend on the formats and, for quantised ones, on the kernels; never on the batch.

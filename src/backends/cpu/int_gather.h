@@ -19,19 +19,19 @@ struct XRow {
   const float* scale;
 
   MOEKIT_INLINE F16 operator()(std::int64_t i) const {
-    F16 v[1];
+    F16 v;
     const std::int64_t left = columns - i * 16;
     if (left >= 16) {
-      v[0] = load_row(x + i * 16);
+      v = load_row(x + i * 16);
     } else {
       From tail[16] = {};
       for (std::int64_t c = 0; c < left; ++c) tail[c] = x[i * 16 + c];
-      v[0] = load_row(tail);
+      v = load_row(tail);
     }
-    if (scale == nullptr) return v[0];
-    v[0] = v[0] * *scale;
-    if constexpr (sizeof(From) == 2) v[0] = from_bf16(to_bf16(v[0]));
-    return v[0];
+    if (scale == nullptr) return v;
+    v = v * *scale;
+    if constexpr (sizeof(From) == 2) v = from_bf16(to_bf16(v));
+    return v;
   }
 };
 
@@ -89,7 +89,7 @@ MOEKIT_INLINE I16 low_digit(I16& q) {
 template <int kDigits, bool kNibbles, class Row>
 void quantise_row(const Row& row, const TileFormat& format, int bias, std::byte* out) {
   const IntRows rows(format, kDigits);
-  const std::int64_t units = rows.steps * 2;  // of 16 k
+  const std::int64_t units = rows.plane_bytes() / 16;
   const std::int64_t per_group = format.weight.group == 0 ? units : format.weight.group / 16;
   const std::uint32_t largest = largest_bits(row, units);
   const bool finite = largest < 0x7f800000u;

@@ -10,13 +10,10 @@
 #pragma once
 
 #include "backends/cpu/int_gather.h"
-#include "backends/cpu/unpack_tiles.h"
+#include "backends/cpu/int_walk.h"
 
 namespace moekit::cpu {
 namespace {
-
-/// Twice the e2m1 values, and 12.
-constexpr std::uint8_t kE2M1Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
 template <class Dot, Read kRead, Form kForm, int kDigits, int R>
 struct IntPanel {
@@ -32,7 +29,8 @@ struct IntPanel {
   }
 
   /// Sixteen k of both tiles. `planes`: the digits of row 0 from these k on.
-  MOEKIT_INLINE void unit(const std::byte* const (&codes)[2], const std::byte* planes, I16 (&sums)[R][2][kDigits]) const {
+  MOEKIT_INLINE void unit(const std::byte* const (&codes)[2], const std::byte* planes,
+                          I16 (&sums)[R][2][kDigits]) const {
     const auto add = [&](int word, U16 w0, U16 w1) {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
@@ -61,37 +59,16 @@ struct IntPanel {
     }
   }
 
-  /// The scaled sum of a group.
-  MOEKIT_INLINE void finish(const I16 (&sums)[kDigits], const GroupLanes& group, float sum, F16& c) const {
-    F16 v = __builtin_convertvector(sums[0], F16);
-    // Powers of two: the products are exact, so that fusing them changes nothing.
-#pragma GCC unroll 3
-    for (int d = 1; d < kDigits; ++d) v = v * (1.0f / 256.0f) + __builtin_convertvector(sums[d], F16);
-    if constexpr (kForm == Form::kShifted) v = v - group.offset * sum;
-    c = c + v * group.scale;
-    if constexpr (kForm == Form::kMinimum) c = c - group.offset * sum;
-  }
-
   /// 32 sums of each row. Brings in the panel's own codes `ahead` bytes on, where that is not 0, and `lines` lines of
   /// `upcoming` every 16 k.
   void operator()(const std::byte* panel, std::int64_t ahead, Upcoming& upcoming, std::int64_t lines, float* c) const {
     F16 total[R][2] = {};
-    const std::byte* streams[2] = {panel, panel + quant.half[0].bytes()};
-    const std::byte *headers[2], *codes[2];
-    for (int half = 0; half < 2; ++half) {
-      headers[half] = streams[half] + quant.half[half].head_bytes;
-      codes[half] = headers[half] + quant.half[half].header_bytes;
-    }
-    const TileFormat& format = quant.half[0];
-    const std::int64_t units = rows.steps * 2, block = format.span * 2;
-    const std::int64_t per_group = format.weight.group == 0 ? units : format.weight.group / 16;
+    IntWalk walk(quant, panel);
+    const std::int64_t group = quant.half[0].weight.group, units = rows.steps * 2;
+    const std::int64_t per_group = group == 0 ? units : group / 16;
     const std::byte* planes = a + rows.digits_at();
-    std::int64_t in_block = 0, group_in_block = 0;
     for (std::int64_t g = 0, left = units; g < rows.groups; ++g) {
-      if (in_block == block) {
-        for (int half = 0; half < 2; ++half) headers[half] = codes[half], codes[half] += quant.half[half].header_bytes;
-        in_block = group_in_block = 0;
-      }
+      walk.begin_group();
       I16 sums[R][2][kDigits];
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
@@ -104,24 +81,21 @@ struct IntPanel {
           for (int half = 0; half < 2; ++half)
 #pragma GCC unroll 4
             for (int line = 0; line < kUnitLines; ++line)
-              __builtin_prefetch(codes[half] + ahead + line * kLineBytes, 0, 2);
+              __builtin_prefetch(walk.codes[half] + ahead + line * kLineBytes, 0, 2);
         upcoming.step(lines);
-        unit(codes, planes, sums);
-        codes[0] += kUnitLines * kLineBytes;
-        codes[1] += kUnitLines * kLineBytes;
+        unit(walk.codes, planes, sums);
+        walk.codes[0] += kUnitLines * kLineBytes;
+        walk.codes[1] += kUnitLines * kLineBytes;
       }
       left -= count;
-      in_block += count;
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
-        const TileFormat& of = quant.half[half];
-        GroupLanes lanes = of.header_bytes == 0 ? head_group(of, streams[half], g)
-                                                : header_group(of, streams[half], headers[half], group_in_block);
-        if constexpr (kRead == Read::kE2M1) lanes.scale = lanes.scale * 0.5f;
+        const GroupLanes lanes = walk.template lanes<kRead>(half, g);
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) finish(sums[r][half], lanes, row<float>(r, rows.sums_at())[g], total[r][half]);
+        for (int r = 0; r < R; ++r)
+          finish_group<kForm>(sums[r][half], lanes, row<float>(r, rows.sums_at())[g], total[r][half]);
       }
-      ++group_in_block;
+      walk.end_group(count);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
@@ -161,19 +135,9 @@ void int_panel_as(const QuantPanels& quant, const std::byte* panel, const std::b
 template <class Dot, int kDigits>
 void int_panel(const QuantPanels& quant, const std::byte* panel, const std::byte* following, const std::byte* a,
                std::int64_t count, float* c) {
-  const WeightFormat& weight = quant.half[0].weight;
-  const auto as = [&](auto read, auto form) {
+  dispatch_int(quant.half[0].weight, [&](auto read, auto form) {
     int_panel_as<Dot, decltype(read)::value, decltype(form)::value, kDigits>(quant, panel, following, a, count, c);
-  };
-  const auto forms = [&](auto read) {
-    if (weight.offset == Offset::kZeroPoint) return as(read, std::integral_constant<Form, Form::kShifted>());
-    if (weight.offset == Offset::kMin) return as(read, std::integral_constant<Form, Form::kMinimum>());
-    as(read, std::integral_constant<Form, Form::kScaled>());
-  };
-  if (weight.code == Code::kE2M1)
-    return as(std::integral_constant<Read, Read::kE2M1>(), std::integral_constant<Form, Form::kScaled>());
-  if (weight.code == Code::kInt8) return forms(std::integral_constant<Read, Read::kInt8>());
-  forms(std::integral_constant<Read, Read::kUInt4>());
+  });
 }
 
 }  // namespace

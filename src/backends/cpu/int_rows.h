@@ -2,7 +2,8 @@
 // Rows of A for integer kernels: x as a scale times integers, which are one signed byte or three.
 //
 //   one digit    q = x / s rounded to nearest even, s = max |x| / 127: int8 activations
-//   three        q = x / s rounded to nearest even, s = 2^(e - 21) for 2^e <= max |x| < 2^(e + 1): fixed point of 23 bits
+//   three        q = x / s rounded to nearest even, s = 2^(e - 21) for 2^e <= max |x| < 2^(e + 1): fixed point of 23
+//   bits
 //                with sign, q = 65536 d2 + 256 d1 + d0. A bfloat16 x down to 2^-14 of the row's largest is exact.
 //
 // Sums of products of bytes are exact in 32 bits, so that their order is free: the same bits on every ISA.
@@ -35,7 +36,8 @@ struct IntRows {
   /// float32 [groups]: sum of q * 65536^-1 (three digits) or q, which zero points and minima multiply.
   std::int64_t sums_at() const noexcept { return starts_at() + groups * digits * 4; }
   std::int64_t digits_at() const noexcept { return round_up(sums_at() + groups * 4, kLineBytes); }
-  std::int64_t plane_bytes() const noexcept { return steps * kQuantStep; }
+  /// Whole tiles of 64 k: zeros at the end.
+  std::int64_t plane_bytes() const noexcept { return round_up(steps * kQuantStep, kLineBytes); }
   std::int64_t bytes() const noexcept { return round_up(digits_at() + digits * plane_bytes(), kLineBytes); }
 };
 

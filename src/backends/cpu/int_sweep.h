@@ -20,8 +20,7 @@ MOEKIT_INLINE void int_sweep(const Args& args, const RowWork& row_work) {
       if (args.quant->digits == kFixedPointDigits)
         int_panel<Dot, kFixedPointDigits>(*args.quant, panel, following, args.a, args.rows, args.scratch);
     }
-    if (args.quant->digits == 1)
-      int_panel<Dot, 1>(*args.quant, panel, following, args.a, args.rows, args.scratch);
+    if (args.quant->digits == 1) int_panel<Dot, 1>(*args.quant, panel, following, args.a, args.rows, args.scratch);
     finish_rows(row_work(n, 0, args.scratch), args.rows);
   }
 }

@@ -12,8 +12,8 @@ namespace {
 
 /// What lacks `up` is inherited from the next table.
 constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, const WeightKernels& f32,
-                                   const WeightKernels& bf16, const IntKernels& integer, void (*enter)() noexcept = float_enter,
-                                   void (*leave)() noexcept = float_leave) {
+                                   const WeightKernels& bf16, const IntKernels& integer,
+                                   void (*enter)() noexcept = float_enter, void (*leave)() noexcept = float_leave) {
   return {name, needs, f32, bf16, integer, finish, softmax_rows, small_dense_rows, unpack_tiles<float>, enter, leave};
 }
 

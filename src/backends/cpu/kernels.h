@@ -78,8 +78,9 @@ struct UpArgs {
   ActivationParams activation;
   const std::byte* next = nullptr;     // what is read after the last panel, to prefetch
   const QuantPanels* quant = nullptr;  // null: the panels are plain
-  std::byte* unpacked = nullptr;       // for quant: unpacked_bytes(kernels, steps), 64-byte aligned
-  float* scratch = nullptr;            // accumulator_floats(rows), 64-byte aligned
+  // unpacked_bytes(kernels, steps), 64-byte aligned; may be null for plain panels, whose steps then never are widened.
+  std::byte* unpacked = nullptr;
+  float* scratch = nullptr;  // accumulator_floats(rows), 64-byte aligned
 };
 
 /// Blocks of A through panels [first, last) of a down-projection: out[token[i]] += weight[i] * (row i + bias).

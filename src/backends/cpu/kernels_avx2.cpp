@@ -8,6 +8,8 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_avx2_kernels;
-constexpr KernelTable k_avx2_kernels = kernel_table("avx2", kAvx2, weight_kernels<FmaGemm<float, 32, 6, 1>>(), weight_kernels<FmaGemm<std::uint16_t, 32, 5, 1>>(), int_kernels<Avx2Dot, false>());
+constexpr KernelTable k_avx2_kernels =
+    kernel_table("avx2", kAvx2, weight_kernels<FmaGemm<float, 32, 6, 1>>(),
+                 weight_kernels<FmaGemm<std::uint16_t, 32, 5, 1, 6>>(), int_kernels<Avx2Dot, false>());
 
 }  // namespace moekit::cpu

@@ -7,6 +7,7 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_avx512bf16_kernels;
-constexpr KernelTable k_avx512bf16_kernels = kernel_table("avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), {});
+constexpr KernelTable k_avx512bf16_kernels =
+    kernel_table("avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), {});
 
 }  // namespace moekit::cpu

@@ -7,6 +7,7 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_avx512vnni_kernels;
-constexpr KernelTable k_avx512vnni_kernels = kernel_table("avx512vnni", kAvx512 | kAvx512Vnni, {}, {}, int_kernels<Avx512Dot, true>());
+constexpr KernelTable k_avx512vnni_kernels =
+    kernel_table("avx512vnni", kAvx512 | kAvx512Vnni, {}, {}, int_kernels<Avx512Dot, true>());
 
 }  // namespace moekit::cpu

@@ -7,6 +7,7 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_avxvnni_kernels;
-constexpr KernelTable k_avxvnni_kernels = kernel_table("avxvnni", kAvx2 | kAvxVnni, {}, {}, int_kernels<Avx2Dot, false>());
+constexpr KernelTable k_avxvnni_kernels =
+    kernel_table("avxvnni", kAvx2 | kAvxVnni, {}, {}, int_kernels<Avx2Dot, false>());
 
 }  // namespace moekit::cpu

@@ -66,15 +66,16 @@ T with_sign(std::int32_t code, float value) noexcept {
 
 template <class Rules, class T>
 void convert_short(const std::vector<float>& values, std::vector<std::byte>& out) {
+  constexpr std::int64_t kPiece = 128;  // the rare numbers cost their piece a second turn
   out.resize(values.size() * sizeof(T));
-  T codes[kTileColumns];
-  for (std::size_t at = 0; at < values.size(); at += kTileColumns) {  // 16 a group
+  const auto total = static_cast<std::int64_t>(values.size());
+  for (std::int64_t at = 0; at < total; at += kPiece) {
+    const std::int64_t count = std::min(kPiece, total - at);
     const float* from = values.data() + at;
+    T* to = reinterpret_cast<T*>(out.data()) + at;
     std::int32_t others = 0;
-    for (int i = 0; i < kTileColumns; ++i) codes[i] = with_sign<T>(usual_code<Rules>(from[i], others), from[i]);
-    if (others != 0)
-      for (int i = 0; i < kTileColumns; ++i) codes[i] = with_sign<T>(exact_code<Rules>(from[i]), from[i]);
-    std::memcpy(out.data() + at * sizeof(T), codes, sizeof codes);
+    for (std::int64_t i = 0; i < count; ++i) to[i] = with_sign<T>(usual_code<Rules>(from[i], others), from[i]);
+    for (std::int64_t i = 0; others != 0 && i < count; ++i) to[i] = with_sign<T>(exact_code<Rules>(from[i]), from[i]);
   }
 }
 

@@ -101,7 +101,8 @@ void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& ou
 }
 
 std::string CpuBlock::explain() const {
-  const std::string isa(chosen.table->name), from(routed.down.digits != 0 ? chosen.integer_name : chosen.name_of(routed.down.weight));
+  const std::string isa(chosen.table->name),
+      from(routed.down.digits != 0 ? chosen.integer_name : chosen.name_of(routed.down.weight));
   std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
   if (cache != nullptr) {
     const CacheCounts counts = cache->counts();
@@ -109,8 +110,8 @@ std::string CpuBlock::explain() const {
            " at a time, " + std::to_string(cache->bytes()) + " bytes; needed and there " + std::to_string(counts.hits) +
            " times, read " + std::to_string(counts.loads) + " times\n" + text;
   }
-  text += routed.down.digits == 1   ? ", x rounded to int8 with a scale a row"
-          : routed.down.digits != 0 ? ", x in fixed point of 23 bits with a scale a row"
+  text += routed.down.digits == 1                               ? ", x rounded to int8 with a scale a row"
+          : routed.down.digits != 0                             ? ", x in fixed point of 23 bits with a scale a row"
           : kernels(routed.down).activation == DType::kBFloat16 ? ", x rounded to bfloat16"
                                                                 : ", x in float32";
   text += ", panels of 32 columns\n";

@@ -40,7 +40,7 @@ struct PackedExpert {
 struct Projection {
   DType weight = DType::kFloat32;  // element of the plain steps that kernels read
   bool quantised = false;
-  int digits = 0;         // rows of A are integers of so many digits, weight is int8; 0: A is what kernels of `weight` take
+  int digits = 0;  // rows of A are integers of so many digits, weight is int8; 0: A is what kernels of `weight` take
   TileFormat half[2];  // of the two tiles of a panel, where quantised
   std::int64_t panels = 0, steps = 0, panel_bytes = 0;
   std::int64_t bytes() const { return checked_mul(panels, panel_bytes, "projection"); }
@@ -82,6 +82,10 @@ class CpuBlock final : public PackedBlock {
   /// Dtype of the hidden activations that the up-projection of a group makes.
   DType hidden_dtype(const ExpertGroup& group) const noexcept {
     return group.down.digits != 0 ? DType::kFloat32 : kernels(group.down).activation;
+  }
+  /// Whether bfloat16 weights meet float32 rows, for many of which they are widened.
+  bool widens(const Projection& p) const noexcept {
+    return p.weight == DType::kBFloat16 && kernels(p).activation == DType::kFloat32;
   }
   /// Lines that a row of them takes.
   std::int64_t hidden_segments(const ExpertGroup& group) const noexcept {

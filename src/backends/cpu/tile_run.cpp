@@ -10,14 +10,10 @@
 namespace moekit::cpu {
 namespace {
 
-bool is_linear(const ExpertGroup& group) { return group.config.act == Activation::kLinear; }
-
-// The projection whose A is made of x.
-const Projection& first_projection(const ExpertGroup& group) { return is_linear(group) ? group.down : group.up; }
-
 // Weights that a step of a panel has.
 double step_weights(const Projection& p) {
-  return p.digits != 0 ? kPanelColumns * kQuantStep : static_cast<double>(kStepBytes) / static_cast<double>(dtype_size(p.weight));
+  return p.digits != 0 ? kPanelColumns * kQuantStep
+                       : static_cast<double>(kStepBytes) / static_cast<double>(dtype_size(p.weight));
 }
 
 // Every token in order: rows of A that experts can share.
@@ -86,7 +82,8 @@ void TileRun::plan_units() {
         linear ? round_up(ceil_div(active.rows, threads_ * 4), kBlockRows) : chunk_rows(active.rows, row_bytes);
     const std::int64_t down_chunk = chunk_rows(active.rows, block_.row_bytes(group.down));
     for (const Projection* p : {&group.up, &group.down})
-      if (p->quantised && p->digits == 0) unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
+      if (p->digits == 0 && (p->quantised || block_.widens(*p)))
+        unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
     scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
     if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
     for (std::int64_t row = 0; row < active.rows; row += chunk) {
@@ -146,69 +143,6 @@ const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {
   return active.expert->up == nullptr ? nullptr : active.expert->up + u.first * active.group->up.panel_bytes;
 }
 
-void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
-  const ExpertGroup& group = *active.group;
-  const Projection& projection = first_projection(group);
-  if (projection.digits != 0) return gather_integers(active, row, rows, a);
-  GatherArgs args;
-  args.x = x_.data;
-  args.row_stride = x_.row_stride;
-  args.rows = rows;
-  args.columns = x_.cols;
-  args.segments = block_.row_bytes(projection) / kLineBytes;
-  args.a = a;
-  if (active.token != nullptr) {
-    args.token = active.token + row;
-  } else {
-    args.x =
-        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
-  }
-  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
-  const WeightKernels& kernels = block_.kernels(projection);
-  (x_.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32)(args);
-}
-
-void TileRun::gather_integers(const ActiveExpert& active, std::int64_t row, std::int64_t rows,
-                              std::byte* a) const noexcept {
-  const Projection& projection = first_projection(*active.group);
-  IntGatherArgs args;
-  args.format = &projection.half[0];
-  args.digits = projection.digits;
-  args.x = x_.data;
-  args.dtype = x_.dtype;
-  args.row_stride = x_.row_stride;
-  args.rows = rows;
-  args.columns = x_.cols;
-  args.a = a;
-  if (active.token != nullptr) {
-    args.token = active.token + row;
-  } else {
-    args.x =
-        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
-  }
-  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
-  block_.chosen.integer.gather(args);
-}
-
-void TileRun::quantise_hidden(int thread, int threads) const noexcept {
-  std::int64_t turn = 0;  // blocks of rows go to the threads in turn
-  for (const ActiveExpert& active : ws_.active) {
-    const Projection& down = active.group->down;
-    if (down.digits == 0 || is_linear(*active.group)) continue;
-    for (std::int64_t row = 0; row < active.rows; row += kBlockRows, ++turn) {
-      if (turn % threads != thread) continue;
-      IntGatherArgs args;
-      args.format = &down.half[0];
-      args.digits = down.digits;
-      args.rows = std::min(kBlockRows, active.rows - row);
-      args.h_segments = block_.hidden_segments(*active.group);
-      args.h = down_a_ + active.hidden + row * args.h_segments * kLineBytes;
-      args.a = down_a_ + active.down_a + row * block_.row_bytes(down);
-      block_.chosen.integer.gather(args);
-    }
-  }
-}
-
 void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const UpUnit*& held) noexcept {
   const ActiveExpert& active = ws_.active[static_cast<std::size_t>(unit.active)];
   const ExpertGroup& group = *active.group;
@@ -234,11 +168,10 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const Up
   args.next = next;
   args.scratch = scratch_ + thread * scratch_floats_;
   const QuantPanels quant = {group.up.half,
-                             {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]}, group.up.digits};
-  if (group.up.quantised) {
-    args.quant = &quant;
-    args.unpacked = unpacked_ + thread * unpacked_bytes_;
-  }
+                             {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]},
+                             group.up.digits};
+  if (group.up.quantised) args.quant = &quant;
+  if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
   (integers ? block_.chosen.integer.up : block_.kernels(group.up).up)(args);
   // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
   const std::int64_t made = group.up.panels * (is_gated(group.config.act) ? 16 : 32) *
@@ -303,7 +236,8 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
   const ActiveExpert& active = ws_.active[i];
   const ExpertGroup& group = *active.group;
   const std::int64_t row_bytes = block_.row_bytes(group.down);
-  const QuantPanels quant = {group.down.half, {active.expert->columns[2], active.expert->columns[2]}, group.down.digits};
+  const QuantPanels quant = {
+      group.down.half, {active.expert->columns[2], active.expert->columns[2]}, group.down.digits};
   const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
   for (std::int64_t row = 0; row < active.rows; row += chunk) {
     DownArgs args;
@@ -326,10 +260,8 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
       args.next = ws_.active[0].expert->down + last * group.down.panel_bytes;
     }
     args.scratch = scratch_ + thread * scratch_floats_;
-    if (group.down.quantised) {
-      args.quant = &quant;
-      args.unpacked = unpacked_ + thread * unpacked_bytes_;
-    }
+    if (group.down.quantised) args.quant = &quant;
+    if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
     (group.down.digits != 0 ? block_.chosen.integer.down : block_.kernels(group.down).down)(args);
   }
 }

@@ -16,6 +16,8 @@ struct Part {
   bool first = true, last = true;
 };
 
+inline bool is_linear(const ExpertGroup& group) noexcept { return group.config.act == Activation::kLinear; }
+
 class TileRun {
  public:
   /// Plans: `workspace.active` holds the experts with rows, in order; down_a is filled in here. Identity rows, if any,

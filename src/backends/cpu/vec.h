@@ -61,7 +61,7 @@ MOEKIT_INLINE B16 narrow(I16 v) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(halves[0], halves[1]), 0xd8);
   return (B16)_mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 #else
-  return (B16)__builtin_convertvector(v, S16);
+  return (B16) __builtin_convertvector(v, S16);
 #endif
 }
 MOEKIT_INLINE std::int32_t sum16(I16 v) {

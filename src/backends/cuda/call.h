@@ -10,6 +10,7 @@ struct Call {
   const Packed& block;
   const CallScope& scope;
   const Arrays& arrays;
+  Scratch& scratch;
 
   template <class Params>
   void launch(KernelId kernel, std::int64_t grid_x, std::int64_t grid_y, int threads, std::size_t shared_bytes,
@@ -20,12 +21,14 @@ struct Call {
 };
 
 inline std::int64_t blocks_for(std::int64_t count, std::int64_t of_block) { return (count + of_block - 1) / of_block; }
-inline Element element_of(DType dtype) { return dtype == DType::kFloat32 ? Element::kFloat32 : Element::kBFloat16; }
 /// Shared memory of an array as SharedMemory::take() counts it.
 inline std::size_t shared_array_bytes(std::int64_t words) {
   return static_cast<std::size_t>((4 * words + 15) / 16 * 16);
 }
 
+/// The output columns of a projection: columns and out_stride.
+void set_columns(const PackedProjection& up, GemmParams& p);
+void set_biases(const PackedProjection* gate, const PackedProjection& up, GemmParams& p);
 /// A product with one expert's or all experts' matrices; `p` holds inputs, outputs and activation, this adds what the
 /// matrices say and launches. `tiles`: an upper bound of their number.
 void launch_gemm(const Call& call, const PackedProjection* gate, const PackedProjection& up, GemmParams p,

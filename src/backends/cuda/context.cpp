@@ -36,18 +36,53 @@ std::vector<const void*> kernel_images() {
   };
 }
 
+DeviceOrdinal find_device(const DriverApi& driver, int ordinal) {
+  int count = 0, major = 0, minor = 0;
+  check(driver, driver.device_count(&count), "cuDeviceGetCount");
+  const std::string name = "cuda:" + std::to_string(ordinal);
+  if (ordinal < 0 || ordinal >= count)
+    throw DeviceError("[cuda] " + name + " does not exist: the driver finds " + std::to_string(count) +
+                      (count == 1 ? " device" : " devices"));
+  DeviceOrdinal device = 0;
+  check(driver, driver.device_get(&device, ordinal), "cuDeviceGet", name);
+  check(driver, driver.device_attribute(&major, kComputeCapabilityMajor, device), "cuDeviceGetAttribute", name);
+  check(driver, driver.device_attribute(&minor, kComputeCapabilityMinor, device), "cuDeviceGetAttribute", name);
+  if (major < kOldestMajor)
+    throw DeviceError("[cuda] " + name + " has compute capability " + std::to_string(major) + "." +
+                      std::to_string(minor) + ", at least " + std::to_string(kOldestMajor) + ".0 is needed");
+  return device;
+}
+
+// Throws what is said of the last device where none will do.
+void require_device(const DriverApi& driver) {
+  int count = 0;
+  check(driver, driver.device_count(&count), "cuDeviceGetCount");
+  for (int ordinal = 0; ordinal < count; ++ordinal) {
+    try {
+      find_device(driver, ordinal);
+      return;
+    } catch (const DeviceError&) {
+      if (ordinal == count - 1) throw;
+    }
+  }
+}
+
 // The kernels of all images. Loaded once a process: a CUlibrary belongs to no context.
 struct KernelTable {
   std::array<Kernel, kKernels> kernels = {};
 
   explicit KernelTable(const DriverApi& driver) {
+    require_device(driver);  // first: what is said of old devices is clearer than that no image fits them
     std::vector<const void*> images = kernel_images();
     const bool built = !images.empty();
     if (!built) images.push_back(kNoImage);
     for (const void* image : images) {
       KernelLibrary library = nullptr;
-      check(driver, driver.library_load(&library, image, nullptr, nullptr, 0, nullptr, nullptr, 0),
-            "cuLibraryLoadData");
+      const Result loaded = driver.library_load(&library, image, nullptr, nullptr, 0, nullptr, nullptr, 0);
+      if (!built && loaded != kSuccess)
+        throw DeviceError(
+            "[cuda] this library was built without kernels: build it where nvcc is found (MOEKIT_WITH_CUDA)");
+      check(driver, loaded, "cuLibraryLoadData");
       for (int i = 0; i < kKernels; ++i) {
         Kernel kernel = nullptr;  // another image may hold it
         if (kernels[static_cast<std::size_t>(i)] == nullptr &&
@@ -65,23 +100,6 @@ struct KernelTable {
 const KernelTable& kernel_table(const DriverApi& driver) {
   static const KernelTable table(driver);
   return table;
-}
-
-DeviceOrdinal find_device(const DriverApi& driver, int ordinal) {
-  int count = 0, major = 0, minor = 0;
-  check(driver, driver.device_count(&count), "cuDeviceGetCount");
-  const std::string name = "cuda:" + std::to_string(ordinal);
-  if (ordinal < 0 || ordinal >= count)
-    throw DeviceError("[cuda] " + name + " does not exist: the driver finds " + std::to_string(count) +
-                      (count == 1 ? " device" : " devices"));
-  DeviceOrdinal device = 0;
-  check(driver, driver.device_get(&device, ordinal), "cuDeviceGet", name);
-  check(driver, driver.device_attribute(&major, kComputeCapabilityMajor, device), "cuDeviceGetAttribute", name);
-  check(driver, driver.device_attribute(&minor, kComputeCapabilityMinor, device), "cuDeviceGetAttribute", name);
-  if (major < kOldestMajor)
-    throw DeviceError("[cuda] " + name + " has compute capability " + std::to_string(major) + "." +
-                      std::to_string(minor) + ", at least " + std::to_string(kOldestMajor) + ".0 is needed");
-  return device;
 }
 
 Context retain(const DriverApi& driver, DeviceOrdinal device) {

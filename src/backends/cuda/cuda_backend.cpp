@@ -37,6 +37,7 @@ class CudaBackend final : public Backend {
     const std::string reason = unusable_reason();
     return {reason.empty() ? "" : "not available: " + reason};
   }
+  bool takes_float16() const noexcept override { return true; }
   Support supports(const BlockConfig& config, const BlockFormats& formats) const override {
     return supports_block(config, formats);
   }
@@ -138,7 +139,7 @@ class CudaBackend final : public Backend {
     Scratch& scratch = scratch_of(workspace);
     const Arrays arrays = scratch.begin(scope, x.rows);
     try {
-      body(Call{packed, scope, arrays});
+      body(Call{packed, scope, arrays, scratch});
       scratch.end(scope);
     } catch (...) {
       scratch.abandon(scope);

@@ -9,6 +9,7 @@
 #if defined(__CUDACC__)
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -65,7 +66,7 @@ class SharedMemory {
 #endif
 };
 
-// bfloat16 as its bits, in the low half of an unsigned.
+// bfloat16 and float16 as their bits, in the low half of an unsigned.
 
 MOEKIT_DEVICE float bf16_value(unsigned bits) { return __uint_as_float(bits << 16); }
 
@@ -80,7 +81,22 @@ MOEKIT_DEVICE unsigned bf16_bits(float value) {
 #endif
 }
 
-MOEKIT_DEVICE float rounded(float value, bool bf16) { return bf16 ? bf16_value(bf16_bits(value)) : value; }
+MOEKIT_DEVICE float f16_value(unsigned bits) {
+#if defined(__CUDACC__)
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+#else
+  return simt::half_value(bits);
+#endif
+}
+
+/// Round to nearest even, beyond 65504 + 16 to infinity; NaN stays NaN.
+MOEKIT_DEVICE unsigned f16_bits(float value) {
+#if defined(__CUDACC__)
+  return __half_as_ushort(__float2half_rn(value));
+#else
+  return simt::half_bits(value);
+#endif
+}
 
 /// c += a b: m16n8k16, bfloat16 or float16 products, float32 sums (PTX ISA, "Matrix Fragments for mma.m16n8k16").
 template <bool kBf16>

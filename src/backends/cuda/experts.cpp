@@ -6,21 +6,11 @@
 #include "backends/cuda/call.h"
 #include "backends/cuda/host_params.h"
 #include "backends/cuda/pack.h"
+#include "backends/cuda/products.h"
 #include "moekit/error.h"
 
 namespace moekit::cuda {
 namespace {
-
-// Where a set of experts works: which rows, and the arrays between its products.
-struct Rows {
-  std::int64_t count = 0;  // rows of the sorted order, at most
-  std::int64_t tiles = 0;  // tiles of them, at most
-  int tile_rows = kSmallTile;
-  int uniform = 0;                 // GemmParams::uniform_rows
-  const int* input_row = nullptr;  // GemmParams::input_row
-  std::byte* hidden = nullptr;
-  float* out = nullptr;
-};
 
 bool uses_float32(const PackedExperts& experts) {
   return experts.first().format.code == Code::kFloat32 || experts.down.format.code == Code::kFloat32;
@@ -48,7 +38,7 @@ void prepare(const Call& call, const MatrixView& x, const PackedExperts& experts
   p.to = to;
   p.cols = static_cast<int>(x.cols);
   p.padded = static_cast<int>(padded(x.cols));
-  p.out = to == Element::kFloat32 ? static_cast<void*>(call.arrays.input_f32) : call.arrays.input_bf16;
+  p.out = to == Element::kFloat32 ? static_cast<void*>(call.arrays.input_f32) : call.arrays.input_short;
   p.out_stride = p.padded;
   std::int64_t rows = x.rows;
   if (weighted != nullptr) {
@@ -86,34 +76,6 @@ void permute(const Call& call, const RoutingView& routing, int experts, int tile
   call.launch(KernelId::moekit_count_slots, p.chunks, 1, 32, counters, p);
   call.launch(KernelId::moekit_scan_experts, 1, 1, threads, sums, p);
   call.launch(KernelId::moekit_place_slots, p.chunks, 1, 32, counters, p);
-}
-
-// Both projections of a set of experts, prepared rows to rows.out.
-void multiply(const Call& call, const PackedExperts& experts, const Rows& rows) {
-  GemmParams p = {};
-  const Element from = experts.first().input_element();
-  p.input = from == Element::kFloat32 ? static_cast<const void*>(call.arrays.input_f32) : call.arrays.input_bf16;
-  p.input_stride = padded(experts.first().cols);
-  p.input_row = rows.input_row;
-  p.tiles = call.arrays.tiles;
-  p.tile_count = call.arrays.tile_count;
-  p.uniform_rows = rows.uniform;
-  p.same_input = rows.uniform > 0;
-  p.experts = experts.count;
-  if (!experts.linear()) {
-    p.to = experts.down.input_element();
-    p.out = rows.hidden;
-    p.activation = activation_params(experts.config);
-    launch_gemm(call, experts.gate.present() ? &experts.gate : nullptr, experts.up, p, rows.tile_rows, rows.tiles);
-    p.input = rows.hidden;
-    p.input_stride = padded(experts.down.cols);
-    p.input_row = nullptr;
-    p.same_input = false;
-  }
-  p.to = Element::kFloat32;
-  p.out = rows.out;
-  p.activation = no_activation();
-  launch_gemm(call, nullptr, experts.down, p, rows.tile_rows, rows.tiles);
 }
 
 void run_shared(const Call& call, const MatrixView& x) {
@@ -222,6 +184,7 @@ void run_grouped(const Call& call, const MatrixView& x, const std::int64_t* offs
   rows.tile_rows = tile_rows;
   rows.hidden = call.arrays.hidden;
   rows.out = call.arrays.routed;
+  rows.host_offsets = offsets;
   multiply(call, routed, rows);
   PrepareParams p = {};
   p.x = rows.out;

@@ -11,7 +11,7 @@ namespace {
 // What identity expert j adds to column c.
 MOEKIT_DEVICE float identity(const FinalizeParams& p, int token, int c, float weight) {
   const float x = load_element(p.x, p.x_element, token * p.x_stride + c);
-  return p.weighted_input ? rounded(weight * x, p.x_element == Element::kBFloat16) : weight * x;
+  return p.weighted_input ? rounded(weight * x, p.x_element) : weight * x;
 }
 
 MOEKIT_DEVICE float routed_sum(const FinalizeParams& p, int token, int c) {
@@ -44,12 +44,7 @@ MOEKIT_CUDA_KERNEL(moekit_finalize, FinalizeParams, kRowThreads) {
     float y = routed_sum(p, token, c);
     if (p.shared_count > 0) y = (y + shared_sum(p, token, c)) * p.shared_scale;
     y *= p.out_scale;
-    const long long at = token * p.y_stride + c;
-    if (p.y_element == Element::kBFloat16) {
-      static_cast<unsigned short*>(p.y)[at] = static_cast<unsigned short>(bf16_bits(y));
-    } else {
-      static_cast<float*>(p.y)[at] = y;
-    }
+    store_element(p.y, p.y_element, token * p.y_stride + c, y);
   }
 }
 

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "backends/cuda/gemm_tile.h"
+#include "backends/cuda/rows.h"
 
 namespace moekit::cuda {
 
@@ -36,7 +37,9 @@ template <class Weights, bool kGated, int kTokens>
 class GroupedGemm {
   using Shape = GemmShape<kTokens>;
   static constexpr int kColumnTiles = kTokens / 8;
-  using Stage = typename Weights::Raw[Shape::kStageSteps][2];
+  // Steps of which a lane loads its share at once, so that every load takes 16 bytes.
+  static constexpr int kLoadSteps = Weights::kLoadSteps, kLoads = Shape::kStageSteps / kLoadSteps;
+  using Stage = typename Weights::Raw[kLoads][2];
 
  public:
   MOEKIT_DEVICE GroupedGemm(const GemmParams& params, uint4* ring)
@@ -61,9 +64,9 @@ class GroupedGemm {
       issue(s + Shape::kStages - 1, tile);
       multiply(s, tile.rows, now, sums, groups);
 #pragma unroll
-      for (int step = 0; step < Shape::kStageSteps; ++step) {
-        now[step][0] = next[step][0];
-        now[step][1] = next[step][1];
+      for (int i = 0; i < kLoads; ++i) {
+        now[i][0] = next[i][0];
+        now[i][1] = next[i][1];
       }
     }
     if (active_) groups.finish(2 * p_.k_steps, sums);
@@ -83,7 +86,8 @@ class GroupedGemm {
     }
     const unsigned char* const gate = static_cast<const unsigned char*>(kGated ? p_.gate : p_.up);
     const unsigned char* const up = static_cast<const unsigned char*>(p_.up);
-    const long long tile_bytes = static_cast<long long>(p_.k_steps) * Weights::kTileBytes;
+    const long long tile_bytes =
+        static_cast<long long>((p_.k_steps + kLoadSteps - 1) / kLoadSteps) * Weights::kLoadBytes;
     const long long expert = tile.expert * p_.expert_bytes;
     weights_[0] = gate + expert + row_tile_ * tile_bytes;
     weights_[1] = up + expert + (kGated ? row_tile_ : row_tile_ + 1) * tile_bytes;
@@ -113,12 +117,12 @@ class GroupedGemm {
 
   MOEKIT_DEVICE void load_weights(int stage, Stage& to) const {
 #pragma unroll
-    for (int step = 0; step < Shape::kStageSteps; ++step) {
-      const int at = stage * Shape::kStageSteps + step;
-      if (!active_ || at >= p_.k_steps) continue;
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = stage * kLoads + i;
+      if (!active_ || at * kLoadSteps >= p_.k_steps) continue;
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        to[step][half] = Weights::load(weights_[half] + static_cast<long long>(at) * Weights::kTileBytes, lane_);
+      for (int tile = 0; tile < 2; ++tile)
+        to[i][tile] = Weights::load(weights_[tile] + static_cast<long long>(at) * Weights::kLoadBytes, lane_);
     }
   }
 
@@ -132,8 +136,8 @@ class GroupedGemm {
       const int at = stage * Shape::kStageSteps + step;
       if (at >= p_.k_steps) break;
       if constexpr (Weights::kHalves) {
-        multiply_half<0>(from, step, at, rows, weights[step], sums, groups);
-        multiply_half<1>(from, step, at, rows, weights[step], sums, groups);
+        multiply_half<0>(from, step, at, rows, weights[step / kLoadSteps], sums, groups);
+        multiply_half<1>(from, step, at, rows, weights[step / kLoadSteps], sums, groups);
       } else {
         multiply_step(from, step, rows, weights[step], sums);
       }
@@ -165,8 +169,8 @@ class GroupedGemm {
     const int q = lane_ % 4;
     groups.begin(2 * at + kHalf);
     unsigned a[2][4];
-    Weights::template expand<kHalf>(weights[0], groups.zeros(0), a[0]);
-    Weights::template expand<kHalf>(weights[1], groups.zeros(1), a[1]);
+    Weights::template expand<kHalf>(weights[0], step % kLoadSteps, groups.zeros(0), a[0]);
+    Weights::template expand<kHalf>(weights[1], step % kLoadSteps, groups.zeros(1), a[1]);
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
       if (8 * n >= rows) break;
@@ -206,10 +210,11 @@ class GroupedGemm {
     if (token >= tile.rows) return;
     const float low = odd ? other : first, high = odd ? second : other;
     const long long at = (tile.row + token) * p_.out_stride + (column & ~1);
-    if (p_.to == Element::kBFloat16) {
-      *reinterpret_cast<unsigned*>(static_cast<unsigned short*>(p_.out) + at) = bf16_bits(low) | bf16_bits(high) << 16;
-    } else {
+    if (p_.to == Element::kFloat32) {
       *reinterpret_cast<uint2*>(static_cast<float*>(p_.out) + at) = {__float_as_uint(low), __float_as_uint(high)};
+    } else {
+      *reinterpret_cast<unsigned*>(static_cast<unsigned short*>(p_.out) + at) =
+          short_bits(low, p_.to) | short_bits(high, p_.to) << 16;
     }
   }
 

@@ -106,13 +106,13 @@ MOEKIT_DEVICE unsigned bf16_pair(float low, float high) { return bf16_bits(low) 
 template <class Code>
 struct ByteWeights {
   static constexpr bool kBf16 = true, kHalves = true;
-  static constexpr int kTileBytes = 32 * 16;
+  static constexpr int kLoadSteps = 1, kLoadBytes = 32 * 16;
   using Raw = uint4;
   template <int kColumnTiles>
   using Groups = QuantGroups<kColumnTiles>;
   static MOEKIT_DEVICE Raw load(const unsigned char* tile, int lane) { return load_streaming(tile + 16 * lane); }
   template <int kHalf, class Zeros>
-  static MOEKIT_DEVICE void expand(const Raw& raw, Zeros zeros, unsigned (&a)[4]) {
+  static MOEKIT_DEVICE void expand(const Raw& raw, int, Zeros zeros, unsigned (&a)[4]) {
     const unsigned low = kHalf == 0 ? raw.x : raw.z, high = kHalf == 0 ? raw.y : raw.w;
 #pragma unroll
     for (int pair = 0; pair < 2; ++pair) {
@@ -124,21 +124,19 @@ struct ByteWeights {
   }
 };
 
-/// Weights of four bits each: 8 bytes a lane and tile, a word for each half. Register i of the mma is the pair of bits
-/// 4 i .. 4 i + 3 and 16 + 4 i .. 16 + 4 i + 3.
+/// Weights of four bits each: 16 bytes a lane for two tiles of neighbouring columns, a word for each half of 16.
+/// Register i of the mma is the pair of bits 4 i .. 4 i + 3 and 16 + 4 i .. 16 + 4 i + 3.
 template <class Code>
 struct NibbleWeights {
   static constexpr bool kBf16 = true, kHalves = true;
-  static constexpr int kTileBytes = 32 * 8;
-  using Raw = uint2;
+  static constexpr int kLoadSteps = 2, kLoadBytes = 32 * 16;
+  using Raw = uint4;
   template <int kColumnTiles>
   using Groups = QuantGroups<kColumnTiles>;
-  static MOEKIT_DEVICE Raw load(const unsigned char* tile, int lane) {
-    return *reinterpret_cast<const uint2*>(tile + 8 * lane);
-  }
+  static MOEKIT_DEVICE Raw load(const unsigned char* tiles, int lane) { return load_streaming(tiles + 16 * lane); }
   template <int kHalf, class Zeros>
-  static MOEKIT_DEVICE void expand(const Raw& raw, Zeros zeros, unsigned (&a)[4]) {
-    const unsigned word = kHalf == 0 ? raw.x : raw.y;
+  static MOEKIT_DEVICE void expand(const Raw& raw, int step, Zeros zeros, unsigned (&a)[4]) {
+    const unsigned word = step == 0 ? (kHalf == 0 ? raw.x : raw.y) : (kHalf == 0 ? raw.z : raw.w);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float zero = i % 2 == 0 ? zeros.low : zeros.high;
@@ -148,18 +146,18 @@ struct NibbleWeights {
 };
 
 /// The kernels of one code.
-#define MOEKIT_QUANT_GEMMS(code, Weights)                                       \
-  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_gated_8, GemmParams, kGemmThreads) {  \
-    grouped_gemm<Weights, true, kSmallTile>(p);                                 \
-  }                                                                             \
-  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_gated_32, GemmParams, kGemmThreads) { \
-    grouped_gemm<Weights, true, kLargeQuantTile>(p);                            \
-  }                                                                             \
-  MOEKIT_CUDA_WIDE_KERNEL(moekit_gemm_##code##_plain_8, GemmParams, kGemmThreads) {  \
-    grouped_gemm<Weights, false, kSmallTile>(p);                                \
-  }                                                                             \
-  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_plain_32, GemmParams, kGemmThreads) { \
-    grouped_gemm<Weights, false, kLargeQuantTile>(p);                           \
+#define MOEKIT_QUANT_GEMMS(code, Weights)                                           \
+  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_gated_8, GemmParams, kGemmThreads) {      \
+    grouped_gemm<Weights, true, kSmallTile>(p);                                     \
+  }                                                                                 \
+  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_gated_32, GemmParams, kGemmThreads) {     \
+    grouped_gemm<Weights, true, kLargeQuantTile>(p);                                \
+  }                                                                                 \
+  MOEKIT_CUDA_WIDE_KERNEL(moekit_gemm_##code##_plain_8, GemmParams, kGemmThreads) { \
+    grouped_gemm<Weights, false, kSmallTile>(p);                                    \
+  }                                                                                 \
+  MOEKIT_CUDA_KERNEL(moekit_gemm_##code##_plain_32, GemmParams, kGemmThreads) {     \
+    grouped_gemm<Weights, false, kLargeQuantTile>(p);                               \
   }
 
 }  // namespace moekit::cuda

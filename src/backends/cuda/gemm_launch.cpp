@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "backends/cuda/call.h"
+#include "backends/cuda/host_params.h"
 #include "backends/cuda/pack.h"
 
 namespace moekit::cuda {
@@ -19,12 +20,19 @@ struct Kernels {
   }
 
 Kernels kernels_of(const WeightFormat& format) {
-  if (format.code == Code::kFloat32)
-    return {{KernelId::moekit_gemm_f32_gated, KernelId::moekit_gemm_f32_gated},
-            {KernelId::moekit_gemm_f32_plain, KernelId::moekit_gemm_f32_plain}};
-  if (format.code == Code::kBFloat16)
-    return {{KernelId::moekit_gemm_bf16_gated_8, KernelId::moekit_gemm_bf16_gated_64},
-            {KernelId::moekit_gemm_bf16_plain_8, KernelId::moekit_gemm_bf16_plain_64}};
+  if (format.plain()) {
+    switch (element_of(format.element())) {
+      case Element::kFloat32:
+        return {{KernelId::moekit_gemm_f32_gated, KernelId::moekit_gemm_f32_gated},
+                {KernelId::moekit_gemm_f32_plain, KernelId::moekit_gemm_f32_plain}};
+      case Element::kBFloat16:
+        return {{KernelId::moekit_gemm_bf16_gated_8, KernelId::moekit_gemm_bf16_gated_64},
+                {KernelId::moekit_gemm_bf16_plain_8, KernelId::moekit_gemm_bf16_plain_64}};
+      case Element::kFloat16: break;
+    }
+    return {{KernelId::moekit_gemm_f16_gated_8, KernelId::moekit_gemm_f16_gated_64},
+            {KernelId::moekit_gemm_f16_plain_8, KernelId::moekit_gemm_f16_plain_64}};
+  }
   switch (code_kind(format.code)) {
     case CodeKind::kUInt4: return MOEKIT_QUANT_KERNELS(u4);
     case CodeKind::kUInt8: return MOEKIT_QUANT_KERNELS(u8);
@@ -51,19 +59,27 @@ void set_scales(const PackedProjection* gate, const PackedProjection& up, GemmPa
 
 }  // namespace
 
+void set_columns(const PackedProjection& up, GemmParams& p) {
+  p.columns = static_cast<int>(up.rows);
+  p.out_stride = padded(up.rows);
+}
+
+void set_biases(const PackedProjection* gate, const PackedProjection& up, GemmParams& p) {
+  p.gate_bias = gate != nullptr ? floats(gate->bias) : nullptr;
+  p.up_bias = floats(up.bias);
+  p.bias_stride = static_cast<int>(up.rows);
+}
+
 void launch_gemm(const Call& call, const PackedProjection* gate, const PackedProjection& up, GemmParams p,
                  int tile_rows, std::int64_t tiles) {
   const std::int64_t rows = padded(up.rows);
   p.gate = gate != nullptr ? gate->matrices.data() : nullptr;
   p.up = up.matrices.data();
   p.expert_bytes = static_cast<long long>(up.expert_bytes);
-  p.gate_bias = gate != nullptr ? reinterpret_cast<const float*>(gate->bias.data()) : nullptr;
-  p.up_bias = reinterpret_cast<const float*>(up.bias.data());
-  p.bias_stride = static_cast<int>(up.rows);
-  p.k_steps = static_cast<int>(padded(up.cols) / kStepColumns);
+  set_columns(up, p);
+  set_biases(gate, up, p);
+  p.k_steps = static_cast<int>(padded(up.packed_cols) / kStepColumns);
   p.row_tiles = static_cast<int>(rows / kTileRows);
-  p.columns = static_cast<int>(up.rows);
-  p.out_stride = rows;
   set_scales(gate, up, p);
   const bool float32 = up.format.code == Code::kFloat32;
   // Matrix rows of a block: four warps of four, or of two tiles; a gated form has two matrices for them.

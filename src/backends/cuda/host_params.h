@@ -6,6 +6,13 @@
 
 namespace moekit::cuda {
 
+/// Of float32, bfloat16 and float16.
+constexpr Element element_of(DType dtype) noexcept {
+  return dtype == DType::kFloat32    ? Element::kFloat32
+         : dtype == DType::kBFloat16 ? Element::kBFloat16
+                                     : Element::kFloat16;
+}
+
 /// Everything of SelectParams but pointers, strides and the number of tokens. `native` is the dtype of x.
 SelectParams select_params(const RouterConfig& config, DType native);
 

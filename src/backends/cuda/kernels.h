@@ -18,7 +18,7 @@ constexpr int kSmallSlots = 2048;       // one warp walks so many in one kernel
 constexpr int kScanWords = 2 * 32 + 2;  // of shared memory, in the scan
 constexpr int kRowThreads = 128;        // of kernels that treat a row of values at a time
 
-enum class Element : int { kFloat32, kBFloat16 };
+enum class Element : int { kFloat32, kBFloat16, kFloat16 };
 
 /// Copies rows of x into rows of `padded` elements (zeros behind `cols`), converted, for kernels that read 16 bytes at
 /// a time. One block a row.
@@ -45,7 +45,8 @@ struct RouterInputParams {
   float* out;
   const float* in_scale;  // [cols] or null
   float in_eps, in_mult;
-  bool rms_norm, bf16;  // bf16: every operation rounds
+  bool rms_norm;
+  Element precision;  // every operation rounds to it
 };
 
 struct SelectParams {
@@ -65,7 +66,7 @@ struct SelectParams {
   int n_group, topk_group;
   float logit_mult, softcap, mask_fill, eps, p, inverse_p, scale, sparsemixer_limit;
   bool all_experts, select_on_logit;
-  bool bf16_logits, bf16_scores, bf16_out;
+  Element logits_in, scores_in, weights_in;  // every operation on them rounds to it
 };
 
 /// Ids and weights of the caller: ids outside -1 .. columns - 1 become -1 and are reported.
@@ -136,6 +137,24 @@ struct GemmParams {
   float constant_zero;
 };
 
+/// Rows of the sorted order, gathered: out [rows, columns] of `element`.
+struct GatherParams {
+  GemmParams rows;   // input and the fields that tell rows and experts
+  int tile_rows;     // of its tiles
+  const int* order;  // [experts, columns]: which column of the input, -1: zeros; null: as they are
+  int columns;       // padded
+  Element element;
+  void* out;
+};
+
+/// Sums of products through biases and activation: element (r, c) of gate and up [rows, rows.out_stride] to rows.out.
+struct ActivateParams {
+  GemmParams rows;  // tiles, biases, columns, activation, out, out_stride, to
+  int tile_rows;
+  const void *gate, *up;  // ungated: `up` alone
+  Element from;
+};
+
 // Rows of the sorted order that one block takes. The sums are the same for all: the small tile reads each weight once
 // for up to 8 rows (decode), the large one 64 (prefill).
 constexpr int kSmallTile = 8;
@@ -199,6 +218,10 @@ struct FinalizeParams {
   X(moekit_gemm_bf16_gated_64, GemmParams)   \
   X(moekit_gemm_bf16_plain_8, GemmParams)    \
   X(moekit_gemm_bf16_plain_64, GemmParams)   \
+  X(moekit_gemm_f16_gated_8, GemmParams)     \
+  X(moekit_gemm_f16_gated_64, GemmParams)    \
+  X(moekit_gemm_f16_plain_8, GemmParams)     \
+  X(moekit_gemm_f16_plain_64, GemmParams)    \
   X(moekit_gemm_u4_gated_8, GemmParams)      \
   X(moekit_gemm_u4_gated_32, GemmParams)     \
   X(moekit_gemm_u4_plain_8, GemmParams)      \
@@ -215,6 +238,8 @@ struct FinalizeParams {
   X(moekit_gemm_e4m3_gated_32, GemmParams)   \
   X(moekit_gemm_e4m3_plain_8, GemmParams)    \
   X(moekit_gemm_e4m3_plain_32, GemmParams)   \
+  X(moekit_gather_rows, GatherParams)        \
+  X(moekit_activate_rows, ActivateParams)    \
   X(moekit_shared_gate, SharedGateParams)    \
   X(moekit_finalize, FinalizeParams)
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cuda/pack.h"
 
-#include <cstring>
 #include <vector>
 
 #include "core/float_convert.h"
@@ -14,27 +13,39 @@ std::size_t packed_bytes(std::int64_t rows, std::int64_t cols, DType element) {
       checked_mul(elements, static_cast<std::int64_t>(dtype_size(element)), "packed matrix"));
 }
 
-void pack_plain(const MatrixView& matrix, DType element, std::byte* out) {
-  const std::int64_t width = padded(matrix.cols), steps = width / kStepColumns;
+namespace {
+
+// Where element (r, c) of a packed matrix is.
+class Places {
+ public:
+  Places(std::int64_t cols, DType element, bool row_major)
+      : width_(padded(cols)), row_major_(row_major || element == DType::kFloat32) {}
+  std::int64_t operator()(std::int64_t r, std::int64_t c) const {
+    return row_major_ ? r * width_ + c : fragment_index(r, c, width_ / kStepColumns);
+  }
+
+ private:
+  std::int64_t width_;
+  bool row_major_;
+};
+
+}  // namespace
+
+void pack_plain(const MatrixView& matrix, DType element, bool row_major, std::byte* out) {
+  const Places place(matrix.cols, element, row_major);
   std::vector<float> row(static_cast<std::size_t>(matrix.cols));
   for (std::int64_t r = 0; r < matrix.rows; ++r) {
     load_as_float(matrix.data, matrix.dtype, r * matrix.row_stride, matrix.col_stride, matrix.cols, row.data());
-    if (element == DType::kFloat32) {
-      std::memcpy(out + static_cast<std::size_t>(r * width) * sizeof(float), row.data(), row.size() * sizeof(float));
-      continue;
-    }
     for (std::int64_t c = 0; c < matrix.cols; ++c)
-      store_float(out, DType::kBFloat16, fragment_index(r, c, steps), row[static_cast<std::size_t>(c)]);
+      store_float(out, element, place(r, c), row[static_cast<std::size_t>(c)]);
   }
 }
 
-void unpack_plain(const std::byte* packed, DType element, const MutableMatrixView& out) {
-  const std::int64_t width = padded(out.cols), steps = width / kStepColumns;
+void unpack_plain(const std::byte* packed, DType element, bool row_major, const MutableMatrixView& out) {
+  const Places place(out.cols, element, row_major);
   for (std::int64_t r = 0; r < out.rows; ++r)
-    for (std::int64_t c = 0; c < out.cols; ++c) {
-      const std::int64_t at = element == DType::kFloat32 ? r * width + c : fragment_index(r, c, steps);
-      store_float(out.data, out.dtype, r * out.row_stride + c, load_as_float(packed, element, at));
-    }
+    for (std::int64_t c = 0; c < out.cols; ++c)
+      store_float(out.data, out.dtype, r * out.row_stride + c, load_as_float(packed, element, place(r, c)));
 }
 
 }  // namespace moekit::cuda

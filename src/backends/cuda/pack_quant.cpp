@@ -13,11 +13,17 @@ constexpr std::uint8_t kInt8Bias = 128;  // int8 is held as code + 128
 
 bool nibbles(CodeKind kind) noexcept { return kind == CodeKind::kUInt4 || kind == CodeKind::kE2M1; }
 
+// Columns of which a lane holds 16 bytes, and how many such runs a row has.
+std::int64_t run_columns(const QuantLayout& layout) noexcept { return (nibbles(layout.kind) ? 2 : 1) * kStepColumns; }
+std::int64_t runs(const QuantLayout& layout) noexcept {
+  return (layout.cols + run_columns(layout) - 1) / run_columns(layout);
+}
+
 // First byte of the lane's share of the half that holds element (r, c).
 std::int64_t lane_bytes(const QuantLayout& layout, std::int64_t r, std::int64_t c) noexcept {
-  const std::int64_t tile = r / kTileRows * (padded(layout.cols) / kStepColumns) + c / kStepColumns;
-  const std::int64_t lane = r % 8 * 4 + c % kHalf / 4, half = c % kStepColumns / kHalf;
-  return ((tile * 32 + lane) * 2 + half) * (nibbles(layout.kind) ? 4 : 8);
+  const std::int64_t run = r / kTileRows * runs(layout) + c / run_columns(layout);
+  const std::int64_t lane = r % 8 * 4 + c % kHalf / 4, half = c % run_columns(layout) / kHalf;
+  return (run * 32 + lane) * 16 + half * (nibbles(layout.kind) ? 4 : 8);
 }
 
 // Where the nibble of (r, c) is in its lane's word of 32 bits.
@@ -80,16 +86,19 @@ QuantLayout::QuantLayout(const WeightFormat& of, std::int64_t row_count, std::in
 }
 
 std::size_t QuantLayout::code_bytes() const noexcept {
-  return static_cast<std::size_t>(padded(rows) * padded(cols) / (nibbles(kind) ? 2 : 1));
+  return static_cast<std::size_t>(padded(rows) / kTileRows * runs(*this) * 32 * 16);
 }
 
 std::int64_t QuantLayout::scale_count() const noexcept { return groups * padded(rows); }
 
-void pack_quant(const QuantLayout& layout, const QuantRows& matrix, std::byte* codes, float* scales, float* zeros) {
+void pack_quant(const QuantLayout& layout, const QuantRows& matrix, const std::int32_t* order, std::byte* codes,
+                float* scales, float* zeros) {
   const float bias = layout.format.offset == Offset::kMin ? 0.0f : bias_of(layout);
   for (std::int64_t r = 0; r < layout.rows; ++r) {
-    for (std::int64_t c = 0; c < layout.cols; ++c)
-      store_code(layout, codes, r, c, matrix.codes[static_cast<std::size_t>(r * layout.cols + c)]);
+    for (std::int64_t c = 0; c < layout.cols; ++c) {
+      const std::int64_t from = order != nullptr ? order[c] : c;
+      if (from >= 0) store_code(layout, codes, r, c, matrix.codes[static_cast<std::size_t>(r * matrix.cols + from)]);
+    }
     for (std::int64_t g = 0; g < matrix.groups(); ++g) {
       const GroupScale group = group_scale(matrix, r, g);
       scales[g * padded(layout.rows) + r] = group.scale;

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "backends/cuda/blas_products.h"
 #include "backends/cuda/pack.h"
 #include "core/float_convert.h"
 
@@ -13,16 +14,18 @@ namespace {
 
 PackedExperts pack_experts(const DeviceContext& device, const ExpertConfig& config,
                            const std::vector<ExpertTensors>& experts, const ExpertFormats& formats,
-                           bool nonfinite_scales) {
+                           bool nonfinite_scales, bool blas) {
   const auto pack = [&](ExpertPart part, ExpertPart bias, const WeightFormat& format) {
-    return pack_projection(device, experts, part, bias, format, nonfinite_scales);
+    return pack_projection(device, experts, part, bias, format, nonfinite_scales, blas);
   };
   PackedExperts packed;
+  packed.blas = blas;
   packed.config = config;
   packed.count = static_cast<int>(experts.size());
   packed.gate = pack(&ExpertTensors::gate, &ExpertTensors::gate_bias, formats.gate);
   packed.up = pack(&ExpertTensors::up, &ExpertTensors::up_bias, formats.up);
   packed.down = pack(&ExpertTensors::down, &ExpertTensors::down_bias, formats.down);
+  packed.split = packed.gate.present() && !same_order(device, packed.gate, packed.up);
   return packed;
 }
 
@@ -33,7 +36,7 @@ PackedRouter pack_router(const DeviceContext& device, const RouterConfig& config
   const std::vector<float> weight = read_float32(tensors.weight);
   const std::int64_t columns = tensors.weight.shape[0], hidden = tensors.weight.shape[1];
   std::vector<std::byte> staging(packed_bytes(columns, hidden, DType::kFloat32));
-  pack_plain({weight.data(), DType::kFloat32, columns, hidden, hidden, 1}, DType::kFloat32, staging.data());
+  pack_plain({weight.data(), DType::kFloat32, columns, hidden, hidden, 1}, DType::kFloat32, true, staging.data());
   packed.weight = upload_vector(device, staging, "the router");
   packed.bias = upload_vector(device, tables.bias, "the router");
   packed.selection_bias = upload_vector(device, tables.selection_bias, "the router");
@@ -56,9 +59,12 @@ Packed::Packed(const BlockConfig& config, const BlockTensors& tensors, const Blo
                const DeviceContext& where)
     : PackedBlock(config, formats),
       device(where),
+      blas_declined(blas_asked_for() ? why_no_blas(formats) : ""),
+      blas(blas_asked_for() && blas_declined.empty()),
       router(pack_router(where, config.router, tensors.router)),
-      routed(pack_experts(where, config.expert, tensors.experts, formats.routed, formats.nonfinite_scales)),
-      shared(pack_experts(where, config.shared.expert, tensors.shared, formats.shared, formats.nonfinite_scales)) {
+      routed(pack_experts(where, config.expert, tensors.experts, formats.routed, formats.nonfinite_scales, blas)),
+      shared(
+          pack_experts(where, config.shared.expert, tensors.shared, formats.shared, formats.nonfinite_scales, blas)) {
   if (!tensors.shared_gate) return;
   ByteScratch scratch;
   const MatrixView view = tensors.shared_gate.read(scratch);
@@ -76,9 +82,18 @@ std::size_t Packed::bytes() const noexcept {
 }
 
 std::string Packed::explain() const {
-  const bool float32 = routed.first().input_element() == Element::kFloat32;
-  return "cuda:" + std::to_string(device.ordinal) + ": router in float32, a warp a token; experts by " +
-         (float32 ? "float32 multiply-adds" : "mma.sync m16n8k16 on bfloat16, float32 sums") + "\n";
+  const Element element = routed.first().input_element();
+  std::string text = "cuda:" + std::to_string(device.ordinal) + ": router in float32, a warp a token; experts by ";
+  if (blas) {
+    text += "cuBLAS' grouped product, sizes through the host: no graphs, a row's bits may depend on its batch";
+  } else if (element == Element::kFloat32) {
+    text += "float32 multiply-adds";
+  } else {
+    text += "mma.sync m16n8k16 on " + std::string(element == Element::kBFloat16 ? "bfloat16" : "float16") +
+            ", float32 sums";
+  }
+  if (!blas_declined.empty()) text += "; cuBLAS, asked for by MOEKIT_CUDA_GEMM, is not used: " + blas_declined;
+  return text + "\n";
 }
 
 void Packed::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -16,6 +17,8 @@ struct PackedExperts {
   ExpertConfig config;
   int count = 0;
   PackedProjection gate, up, down;
+  bool blas = false;   // products by cuBLAS, matrices row by row
+  bool split = false;  // gate and up want the columns of x in different orders: two products
   bool linear() const noexcept { return config.act == Activation::kLinear; }
   /// What the first product reads.
   const PackedProjection& first() const noexcept { return linear() ? down : up; }
@@ -39,6 +42,8 @@ class Packed final : public PackedBlock {
   void retain(DeviceMemory memory) const;
 
   const DeviceContext& device;
+  const std::string blas_declined;  // why cuBLAS is not used though asked for
+  const bool blas;
   PackedRouter router;
   PackedExperts routed, shared;
   DeviceMemory shared_gate;  // [hidden] float32, or empty

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backends/cuda/context.h"
+#include "backends/cuda/host_params.h"
 #include "backends/cuda/pack_quant.h"
 #include "moekit/layer.h"
 
@@ -14,25 +15,33 @@ struct PackedProjection {
   WeightFormat format;
   std::int64_t rows = 0, cols = 0;
   std::size_t expert_bytes = 0;
+  bool row_major = false;      // plain matrices as cuBLAS takes them
   DeviceMemory matrices;       // packed matrices (pack.h, pack_quant.h) one behind the other
   DeviceMemory bias;           // [experts, rows] float32, or empty
   QuantLayout quant;           // of quantised formats
   DeviceMemory scales, zeros;  // [experts, quant.scale_count()] float32, or empty
+  // Act-order: columns are packed group by group, each group as wide as the widest.
+  DeviceMemory
+      order;  // [experts, padded packed_cols] int32: the column of x that a column multiplies, -1: none; or empty
+  std::int64_t packed_cols = 0;
 
   bool present() const noexcept { return rows != 0; }
-  std::size_t bytes() const noexcept { return matrices.bytes() + bias.bytes() + scales.bytes() + zeros.bytes(); }
-  /// What the product reads.
-  Element input_element() const noexcept {
-    return format.code == Code::kFloat32 ? Element::kFloat32 : Element::kBFloat16;
+  std::size_t bytes() const noexcept {
+    return matrices.bytes() + bias.bytes() + scales.bytes() + zeros.bytes() + order.bytes();
   }
+  /// What the product reads.
+  Element input_element() const noexcept { return format.plain() ? element_of(format.element()) : Element::kBFloat16; }
 };
 
 using ExpertPart = MatrixRef ExpertTensors::*;
 
 /// Packs one matrix (and bias) of every expert, experts in parallel, one host copy a thread. Throws DeviceError,
-/// CheckpointError, UnsupportedError for columns whose groups are in an order of their own.
+/// CheckpointError.
 PackedProjection pack_projection(const DeviceContext& device, const std::vector<ExpertTensors>& experts,
-                                 ExpertPart part, ExpertPart bias, const WeightFormat& format, bool nonfinite_scales);
+                                 ExpertPart part, ExpertPart bias, const WeightFormat& format, bool nonfinite_scales,
+                                 bool row_major);
+/// Whether two projections take the columns of x in the same order.
+bool same_order(const DeviceContext& device, const PackedProjection& a, const PackedProjection& b);
 /// An expert's matrix as it was packed; quantised ones dequantised. Null data: not asked for.
 void unpack_matrix(const DeviceContext& device, const PackedProjection& packed, std::int64_t expert,
                    const MutableMatrixView& out);

@@ -55,7 +55,7 @@ void prepare_input(const Call& call, const MatrixView& x) {
   p.in_eps = static_cast<float>(config.in_eps);
   p.in_mult = static_cast<float>(config.in_mult);
   p.rms_norm = config.in_rmsnorm;
-  p.bf16 = x.dtype == DType::kBFloat16 && config.matmul == Precision::kNative;
+  p.precision = config.matmul == Precision::kNative ? element_of(x.dtype) : Element::kFloat32;
   call.launch(KernelId::moekit_router_input, blocks_for(x.rows, kRowThreads / 32), 1, kRowThreads, 0, p);
 }
 

@@ -8,14 +8,6 @@
 namespace moekit::cuda {
 namespace {
 
-MOEKIT_DEVICE void store_element(void* to, Element element, long long index, float value) {
-  if (element == Element::kBFloat16) {
-    static_cast<unsigned short*>(to)[index] = static_cast<unsigned short>(bf16_bits(value));
-  } else {
-    static_cast<float*>(to)[index] = value;
-  }
-}
-
 // The sum of squares with its rounding errors carried along (TwoSum, and the error of a product by fma), good to the
 // last bit of float32 in any order: the reference sums in float64.
 struct SquareSum {
@@ -52,7 +44,7 @@ MOEKIT_CUDA_KERNEL(moekit_prepare_rows, PrepareParams, kRowThreads) {
   const long long to = row * p.out_stride;
   for (int c = static_cast<int>(threadIdx.x); c < p.padded; c += static_cast<int>(blockDim.x)) {
     float value = c < p.cols ? load_element(p.x, p.from, first + c) : 0.0f;
-    if (p.slot_of_row != nullptr) value = c < p.cols ? rounded(weight * value, p.from == Element::kBFloat16) : 0.0f;
+    if (p.slot_of_row != nullptr) value = c < p.cols ? rounded(weight * value, p.from) : 0.0f;
     store_element(p.out, p.to, to + c, value);
   }
 }
@@ -72,9 +64,9 @@ MOEKIT_CUDA_KERNEL(moekit_router_input, RouterInputParams, kRowThreads) {
   for (int c = lane; c < p.padded; c += kWarpSize) {
     float value = 0.0f;
     if (c < p.cols) {
-      value = rounded(load_element(p.x, p.from, first + c) * inverse, p.bf16);
-      if (p.in_scale != nullptr) value = rounded(value * p.in_scale[c], p.bf16);
-      if (p.in_mult != 1.0f) value = rounded(value * p.in_mult, p.bf16);
+      value = rounded(load_element(p.x, p.from, first + c) * inverse, p.precision);
+      if (p.in_scale != nullptr) value = rounded(value * p.in_scale[c], p.precision);
+      if (p.in_mult != 1.0f) value = rounded(value * p.in_mult, p.precision);
     }
     p.out[to + c] = value;
   }

@@ -17,22 +17,22 @@ MOEKIT_DEVICE void softmax(const Row& r, const float* in, int n, float* out) {
     sum += out[i];
   }
   sum = warp_sum(sum);
-  for (int i = r.lane; i < n; i += kWarpSize) out[i] = rounded(out[i] / sum, r.p.bf16_scores);
+  for (int i = r.lane; i < n; i += kWarpSize) out[i] = rounded(out[i] / sum, r.p.scores_in);
 }
 
 // Scores that see one logit each.
-MOEKIT_DEVICE float element_score(Score score, float z, bool bf16) {
-  if (score == Score::kSigmoid) return rounded(1.0f / (1.0f + expf(-z)), bf16);
+MOEKIT_DEVICE float element_score(Score score, float z, Element precision) {
+  if (score == Score::kSigmoid) return rounded(1.0f / (1.0f + expf(-z)), precision);
   const float softplus = z > 20.0f ? z : log1pf(expf(z));  // 20: see src/routing/sqrt_softplus.cpp
-  return rounded(sqrtf(rounded(softplus, bf16)), bf16);
+  return rounded(sqrtf(rounded(softplus, precision)), precision);
 }
 
 MOEKIT_DEVICE void score_values(const Row& r, const float* in, int n, float* out) {
   if (r.p.score == Score::kSoftmax || r.p.score == Score::kSoftmaxTopk) return softmax(r, in, n, out);
-  for (int i = r.lane; i < n; i += kWarpSize) out[i] = element_score(r.p.score, in[i], r.p.bf16_scores);
+  for (int i = r.lane; i < n; i += kWarpSize) out[i] = element_score(r.p.score, in[i], r.p.scores_in);
 }
 
-MOEKIT_DEVICE float group_score(const Row& r, const float* values, int n, bool bf16) {
+MOEKIT_DEVICE float group_score(const Row& r, const float* values, int n, Element precision) {
   float first = negative_infinity(), second = negative_infinity();
   for (int i = 0; i < n; ++i) {
     const float value = values[i];
@@ -43,14 +43,15 @@ MOEKIT_DEVICE float group_score(const Row& r, const float* values, int n, bool b
       second = value;
     }
   }
-  return r.p.group_rule == GroupRule::kMax ? first : rounded(first + second, bf16);
+  return r.p.group_rule == GroupRule::kMax ? first : rounded(first + second, precision);
 }
 
 // Columns of groups that are not kept become mask_fill. A lane scores whole groups.
-MOEKIT_DEVICE void mask_groups(const Row& r, bool bf16) {
+MOEKIT_DEVICE void mask_groups(const Row& r, Element precision) {
   const SelectParams& p = r.p;
   const int size = p.columns / p.n_group;
-  for (int g = r.lane; g < p.n_group; g += kWarpSize) r.keys[g] = order_key(group_score(r, r.s + g * size, size, bf16));
+  for (int g = r.lane; g < p.n_group; g += kWarpSize)
+    r.keys[g] = order_key(group_score(r, r.s + g * size, size, precision));
   __syncwarp();
   for (int i = 0; i < p.topk_group; ++i) take_best(r, r.keys, p.n_group);
   __syncwarp();
@@ -78,10 +79,10 @@ MOEKIT_DEVICE void argmax_per_group(const Row& r) {
 }
 
 // ids of the top_k largest of r.s.
-MOEKIT_DEVICE void choose_columns(const Row& r, bool bf16) {
+MOEKIT_DEVICE void choose_columns(const Row& r, Element precision) {
   const SelectParams& p = r.p;
   if (p.group_rule == GroupRule::kArgmaxPerGroup) return argmax_per_group(r);
-  if (p.group_rule != GroupRule::kNone && p.topk_group != p.n_group) mask_groups(r, bf16);
+  if (p.group_rule != GroupRule::kNone && p.topk_group != p.n_group) mask_groups(r, precision);
   for (int c = r.lane; c < p.columns; c += kWarpSize) r.keys[c] = order_key(r.s[c]);
   for (int j = 0; j < p.top_k; ++j) {
     const int column = take_best(r, r.keys, p.columns);
@@ -121,7 +122,9 @@ MOEKIT_DEVICE void choose(const Row& r) {
       if (whole_row) r.z[c] = score;
     }
     __syncwarp();
-    choose_columns(r, p.selection_bias == nullptr && (on_logits ? p.bf16_logits : p.bf16_scores));
+    // A float32 selection bias promotes the sum to float32.
+    const Element own = on_logits ? p.logits_in : p.scores_in;
+    choose_columns(r, p.selection_bias == nullptr ? own : Element::kFloat32);
   } else if (whole_row) {
     for (int c = r.lane; c < p.columns; c += kWarpSize) r.z[c] = r.s[c];
     __syncwarp();

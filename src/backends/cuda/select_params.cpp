@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cuda/host_params.h"
-#include "core/float_convert.h"
+#include "routing/rules.h"
 
 namespace moekit::cuda {
 
 SelectParams select_params(const RouterConfig& config, DType native) {
-  const bool bf16 = native == DType::kBFloat16;
+  const auto in = [&](Precision precision) { return element_of(rounding(precision, native)); };
   SelectParams p = {};
   p.columns = static_cast<int>(config.columns());
   p.top_k = static_cast<int>(config.top_k);
@@ -23,11 +23,11 @@ SelectParams select_params(const RouterConfig& config, DType native) {
   p.scale = config.scale_at == ScaleAt::kOnWeights ? static_cast<float>(config.scale) : 1.0f;
   p.all_experts = config.all_experts;
   p.select_on_logit = config.select_on == SelectOn::kLogit;
-  p.bf16_logits = bf16 && config.matmul == Precision::kNative;
-  p.bf16_scores = bf16 && config.score_in == Precision::kNative;
-  p.bf16_out = bf16 && config.out == Precision::kNative;
+  p.logits_in = in(config.matmul);
+  p.scores_in = in(config.score_in);
+  p.weights_in = in(config.out);
   const float limit = static_cast<float>(2.0 * config.sparsemixer_eps);
-  p.sparsemixer_limit = p.bf16_scores ? round_to_bf16(limit) : limit;
+  p.sparsemixer_limit = rounded(limit, rounding(config.score_in, native));
   return p;
 }
 

@@ -5,6 +5,7 @@
 
 #include "backends/cuda/device.h"
 #include "backends/cuda/kernels.h"
+#include "backends/cuda/rows.h"
 
 namespace moekit::cuda {
 
@@ -67,14 +68,15 @@ MOEKIT_DEVICE float warp_max(float value) {
 // z: bias, multiplier, soft cap. Answers whether any is NaN.
 MOEKIT_DEVICE bool finish_logits(const Row& r) {
   const SelectParams& p = r.p;
-  const bool bf16 = p.bf16_logits;
+  const Element precision = p.logits_in;
   bool nan = false;
   for (int c = r.lane; c < p.columns; c += kWarpSize) {
     float z = p.logits[static_cast<long long>(r.token) * p.logits_stride + c];
     if (p.bias != nullptr) z += p.bias[c];
-    z = rounded(z, bf16);
-    if (p.logit_mult != 1.0f) z = rounded(z * p.logit_mult, bf16);
-    if (p.softcap != 0.0f) z = rounded(p.softcap * rounded(tanhf(rounded(z / p.softcap, bf16)), bf16), bf16);
+    z = rounded(z, precision);
+    if (p.logit_mult != 1.0f) z = rounded(z * p.logit_mult, precision);
+    if (p.softcap != 0.0f)
+      z = rounded(p.softcap * rounded(tanhf(rounded(z / p.softcap, precision)), precision), precision);
     r.z[c] = z;
     nan = nan || z != z;
   }
@@ -104,19 +106,19 @@ MOEKIT_DEVICE float norm_of(const Row& r) {
 
 MOEKIT_DEVICE void finish_weights(const Row& r, bool nan) {
   const SelectParams& p = r.p;
-  const bool bf16 = p.bf16_scores;
+  const Element precision = p.scores_in;
   float norm = 1.0f;
   if (p.renorm != Renorm::kOff) {
-    norm = rounded(norm_of(r), bf16);
-    if (p.renorm == Renorm::kAddEps) norm = rounded(norm + p.eps, bf16);
-    if (p.renorm == Renorm::kClampMin && norm < p.eps) norm = rounded(p.eps, bf16);
+    norm = rounded(norm_of(r), precision);
+    if (p.renorm == Renorm::kAddEps) norm = rounded(norm + p.eps, precision);
+    if (p.renorm == Renorm::kClampMin && norm < p.eps) norm = rounded(p.eps, precision);
   }
   for (int j = r.lane; j < p.top_k; j += kWarpSize) {
     float w = r.weights[j];
-    if (p.renorm != Renorm::kOff) w = rounded(w / norm, bf16);
-    if (p.scale != 1.0f) w = rounded(w * p.scale, bf16);
-    if (p.per_expert_scale != nullptr) w = rounded(w * p.per_expert_scale[r.ids[j]], bf16);
-    w = rounded(w, p.bf16_out);
+    if (p.renorm != Renorm::kOff) w = rounded(w / norm, precision);
+    if (p.scale != 1.0f) w = rounded(w * p.scale, precision);
+    if (p.per_expert_scale != nullptr) w = rounded(w * p.per_expert_scale[r.ids[j]], precision);
+    w = rounded(w, p.weights_in);
     r.weights[j] = nan ? __uint_as_float(0x7fc00000u) : w;
   }
 }

@@ -9,7 +9,7 @@ namespace {
 // Choice and weights of SparseMixer-v2; see src/routing/sparsemixer.cpp for the formula.
 MOEKIT_DEVICE void sparsemixer(const Row& r) {
   const SelectParams& p = r.p;
-  const bool bf16 = p.bf16_scores;
+  const Element precision = p.scores_in;
   for (int c = r.lane; c < p.columns; c += kWarpSize) r.keys[c] = order_key(r.z[c]);
   for (int j = 0; j < p.top_k; ++j) {
     const int column = take_best(r, r.keys, p.columns);
@@ -17,14 +17,14 @@ MOEKIT_DEVICE void sparsemixer(const Row& r) {
     float sum = 0.0f;
     for (int c = r.lane; c < p.columns; c += kWarpSize) {
       const float z = r.z[c], magnitude = fabsf(z);
-      const float ratio = rounded(rounded(top - z, bf16) / (magnitude < top ? top : magnitude), bf16);
+      const float ratio = rounded(rounded(top - z, precision) / (magnitude < top ? top : magnitude), precision);
       // Columns taken in earlier rounds add exp(-Inf) = 0; their key is 0, and this round's own is not yet counted.
       if (!(ratio > p.sparsemixer_limit)) sum += r.keys[c] != 0 || c == column ? expf(z - top) : 0.0f;
     }
     sum = warp_sum(sum);
     if (r.lane == 0) {
       r.ids[j] = column;
-      r.weights[j] = rounded(expf(top - top) / sum, bf16);
+      r.weights[j] = rounded(expf(top - top) / sum, precision);
     }
   }
   __syncwarp();

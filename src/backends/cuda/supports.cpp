@@ -1,33 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cuda/supports.h"
 
-#include <limits>
 #include <string>
 
 #include "backends/cuda/kernels.h"
+#include "backends/cuda/pack.h"
 
 namespace moekit::cuda {
 namespace {
-
-// Sizes are int in the kernels, and padded to 32.
-constexpr std::int64_t kMaxSize = std::numeric_limits<int>::max() - 31;
 
 std::string of_experts(const ExpertConfig& config, const ExpertFormats& formats) {
   for (const std::int64_t size : {config.input, config.intermediate, config.output})
     if (size > kMaxSize)
       return "an expert dimension is " + std::to_string(size) + ", at most " + std::to_string(kMaxSize);
   if (is_gated(config.act) && formats.gate != formats.up) return "gate and up in different formats";
-  for (const WeightFormat* format : {&formats.up, &formats.down}) {
-    if (format->code == Code::kFloat16) return "no kernels for float16 experts";
+  for (const WeightFormat* format : {&formats.up, &formats.down})
     if (format->group % 16 != 0)
       return "groups of " + std::to_string(format->group) + " weights, a multiple of 16 is needed";
-  }
   return "";
 }
 
 }  // namespace
 
 Support supports_block(const BlockConfig& config, const BlockFormats& formats) {
+  if (formats.int8_activations) return {"activations stay as they are here"};
   const std::int64_t columns = config.router.columns();
   if (columns > kMaxColumns)
     return {"the router has " + std::to_string(columns) + " columns, at most " + std::to_string(kMaxColumns)};

@@ -41,8 +41,8 @@ Rows round_to_int8(Rows rows) {
     const float scale = row.cwiseAbs().maxCoeff() / 127.0f;
     for (Eigen::Index i = 0; i < row.size(); ++i) {
       const float steps = scale > 0.0f ? std::nearbyint(row(i) / scale) : 0.0f;
-      rows(t, i) = finite ? static_cast<double>(steps) * static_cast<double>(scale)
-                          : std::numeric_limits<double>::quiet_NaN();
+      rows(t, i) =
+          finite ? static_cast<double>(steps) * static_cast<double>(scale) : std::numeric_limits<double>::quiet_NaN();
     }
   }
   return rows;
@@ -74,10 +74,9 @@ void add_routed(const Packed& block, const Rows& x, DType dtype, const RoutingVi
       input.row(i) = x.row(order.token[row]);
       if (at_input) weigh_input(dtype, order.weight[row], input.row(i));
     }
-    const Rows output =
-        e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input,
-                                rounds_inputs(block.formats(), block.formats().routed))
-                    : input;
+    const Rows output = e < experts ? expert_mlp(config.expert, block.experts[static_cast<std::size_t>(e)], input,
+                                                 rounds_inputs(block.formats(), block.formats().routed))
+                                    : input;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto row = static_cast<std::size_t>(first + i);
       const double weight = at_input ? 1.0 : static_cast<double>(order.weight[row]);

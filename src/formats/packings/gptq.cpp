@@ -3,6 +3,7 @@
 #include "formats/packings/packing.h"
 
 namespace moekit {
+
 void decode_gptq(const QuantTensors& tensors, const StackRows& rows, ReadScratch& scratch, QuantRows& out) {
   const int bits = code_bits(tensors.format.code);
   const std::int64_t slots = 32 / bits, groups = out.groups(), width = tensors.rows;

@@ -59,6 +59,12 @@ Finding compare(std::string name, const Words& device, const Words& host, double
 
 double bits_differ(std::uint32_t, std::uint32_t) { return HUGE_VAL; }
 double bf16_distance(std::uint32_t a, std::uint32_t b) { return ulps(a << 16, b << 16); }
+double f16_distance(std::uint32_t a, std::uint32_t b) {
+  const auto widened = [](std::uint32_t bits) {
+    return bits_from_float(fp16_to_float(static_cast<std::uint16_t>(bits)));
+  };
+  return ulps(widened(a), widened(b));
+}
 
 // Two 16-bit numbers in a word.
 std::uint32_t pair(Rng& rng, bool bf16, bool whole) {
@@ -130,9 +136,10 @@ struct Elementwise {
 Finding map(Runner& device, Runner& host, const Elementwise& e) {
   Rng rng(5);
   Words in(1 << 14);
-  if (e.op == Op::kFromBf16) in.resize(1 << 16);
+  const bool all_shorts = e.op == Op::kFromBf16 || e.op == Op::kFromF16;
+  if (all_shorts) in.resize(1 << 16);
   for (std::size_t i = 0; i < in.size(); ++i) {
-    if (e.op == Op::kFromBf16)
+    if (all_shorts)
       in[i] = static_cast<std::uint32_t>(i);
     else if (e.low == e.high)
       in[i] = static_cast<std::uint32_t>(rng());
@@ -161,6 +168,9 @@ std::vector<Finding> run_kit(Runner& device, Runner& host) {
   const Elementwise list[] = {
       {"float32 to bfloat16", Op::kToBf16, 0, 0, 0.0, bf16_distance},
       {"bfloat16 to float32", Op::kFromBf16, 0, 0, 0.0, ulps},
+      {"float32 to float16", Op::kToF16, -1e5f, 1e5f, 0.0, f16_distance},
+      {"float32 to float16, small", Op::kToF16, -1e-4f, 1e-4f, 0.0, f16_distance},
+      {"float16 to float32", Op::kFromF16, 0, 0, 0.0, ulps},
       {"expf", Op::kExp, -80, 80, 3.0, ulps},
       {"log1pf", Op::kLog1p, 0, 1e6f, 2.0, ulps},
       {"sqrtf", Op::kSqrt, 0, 1e6f, 0.0, ulps},

@@ -13,6 +13,8 @@ MOEKIT_DEVICE unsigned mapped(Op op, unsigned in) {
   switch (op) {
     case Op::kToBf16: return bf16_bits(x);
     case Op::kFromBf16: return __float_as_uint(bf16_value(in & 0xffffu));
+    case Op::kToF16: return f16_bits(x);
+    case Op::kFromF16: return __float_as_uint(f16_value(in & 0xffffu));
     case Op::kExp: return __float_as_uint(expf(x));
     case Op::kLog1p: return __float_as_uint(log1pf(x));
     case Op::kSqrt: return __float_as_uint(sqrtf(x));

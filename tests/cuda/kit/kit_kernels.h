@@ -32,7 +32,7 @@ struct WarpParams {
 constexpr int kWarpWords = 16;
 
 /// Elementwise: what `op` does to in[i].
-enum class Op : int { kToBf16, kFromBf16, kExp, kLog1p, kSqrt, kReciprocal, kDivide, kFma };
+enum class Op : int { kToBf16, kFromBf16, kToF16, kFromF16, kExp, kLog1p, kSqrt, kReciprocal, kDivide, kFma };
 struct MapParams {
   const std::uint32_t* in;  // [count]
   std::uint32_t* out;       // [count]

@@ -5,12 +5,16 @@
 #include <exception>
 #include <fstream>
 
-#include "cuda/kit/kit.h"
+#include "cuda/kit/blas_oracle.h"
 
 int main(int count, char** arguments) {
   using namespace moekit::kit;
   try {
-    const std::vector<Finding> findings = run_kit(device_runner(), host_runner());
+    std::vector<Finding> findings = run_kit(device_runner(), host_runner());
+    std::string reason;
+    const std::vector<Finding> products = run_blas_oracle(&reason);
+    if (products.empty()) std::fprintf(stderr, "not tested: products against cuBLAS (%s)\n", reason.c_str());
+    findings.insert(findings.end(), products.begin(), products.end());
     bool passed = true;
     for (const Finding& f : findings) {
       passed = passed && f.passed;

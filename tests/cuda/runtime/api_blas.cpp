@@ -6,14 +6,17 @@
 #include "cuda/runtime/blas_product.h"
 #include "cuda/runtime/machine.h"
 
-namespace moekit::standin {
+namespace moekit::cuda {
 
 struct BlasObject {
   int device = 0;
-  cuda::StreamHandle stream = nullptr;
+  StreamHandle stream = nullptr;
   bool has_workspace = false;
 };
 
+}  // namespace moekit::cuda
+
+namespace moekit::standin {
 namespace {
 
 std::set<BlasHandle>& handles() {
@@ -63,7 +66,7 @@ extern "C" {
 BlasStatus cublasCreate_v2(BlasHandle* handle) {
   const Entry entry("cublasCreate_v2", Needs::kContextOutsideCapture);
   if (entry.result != SUCCESS) return against(entry);
-  *handle = new BlasObject{entry.ordinal(), nullptr, false};
+  *handle = new cuda::BlasObject{entry.ordinal(), nullptr, false};
   handles().insert(*handle);
   return kBlas_SUCCESS;
 }

@@ -27,6 +27,7 @@ void run_layer() {
   LayerOptions options;
   options.device = parse_device("cuda:0");
   const MoeLayer layer(config, tensors, options);
+  std::printf("%s", layer.explain().c_str());
   layer.forward_host({&x, DType::kFloat32, 1, 1, 1, 1}, {&y, DType::kFloat32, 1, 1, 1});
   std::printf("ran on cuda:0: %g\n", static_cast<double>(y));
 }

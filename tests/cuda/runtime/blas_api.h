@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// cuBLAS as the stand-in gives it: the functions of the grouped product and their plain relative, under their exported
-// names. Matrices are column-major; sizes are elements.
+// cuBLAS as the stand-in gives it: what the library uses (backends/cuda/blas_api.h) and the product's plain relative,
+// under their exported names.
 #pragma once
 
 #include <cstddef>
 
-#include "backends/cuda/driver_api.h"
+#include "backends/cuda/blas_api.h"
 
 namespace moekit::standin {
 
-struct BlasObject;
-using BlasHandle = BlasObject*;  // cublasHandle_t
-using BlasStatus = int;          // cublasStatus_t
+using cuda::BlasHandle;
+using cuda::BlasStatus;
+using cuda::kCompute32F;
+using cuda::kCompute32FPedantic;
+using cuda::kOpN;
+using cuda::kOpT;
+using cuda::kR16BF;
+using cuda::kR16F;
+using cuda::kR32F;
 
 // X(name, number)
 #define MOEKIT_STANDIN_BLAS_STATUS(X) \
@@ -28,10 +34,8 @@ using BlasStatus = int;          // cublasStatus_t
 MOEKIT_STANDIN_BLAS_STATUS(X)
 #undef X
 
-constexpr int kOpN = 0, kOpT = 1;                                                    // cublasOperation_t
-constexpr int kR32F = 0, kR16F = 2, kR16BF = 14;                                     // cudaDataType
-constexpr int kCompute32F = 68, kCompute32FPedantic = 69, kCompute32FFastTf32 = 77;  // cublasComputeType_t
-constexpr int kDefaultAlgorithm = -1;                                                // cublasGemmAlgo_t
+constexpr int kCompute32FFastTf32 = 77;  // cublasComputeType_t
+constexpr int kDefaultAlgorithm = -1;    // cublasGemmAlgo_t
 
 // X(name, parameters)
 #define MOEKIT_STANDIN_BLAS_FUNCTIONS(X)                                                                              \

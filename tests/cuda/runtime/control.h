@@ -5,6 +5,7 @@
 // Environment, read by cuInit:
 //   MOEKIT_STANDIN_DEVICES  the devices, by compute capability and memory: "sm_90:512M,sm_80" (default "sm_90,sm_80");
 //                           empty: a driver without a device
+//   MOEKIT_STANDIN_IMAGES   "machine_code": kernels known by name only are refused, as by a real driver
 //   MOEKIT_STANDIN_SCHEDULE eager, lazy or random:SEED (default random:1)
 // At the end of the process the problems that no test took are printed, and the process aborts.
 #pragma once

@@ -12,7 +12,7 @@ namespace {
 class LayerRun : public LayerSession {};
 
 TEST_F(LayerRun, MatchesTheOracleAndUsesTheDevice) {
-  for (const char* name : {"f32", "bf16"}) {
+  for (const char* name : {"f32", "bf16", "f16"}) {
     const Mode& mode = mode_named(name);
     const BlockConfig config = rich_config();
     const conformance::Block block({"cuda", ""}, config, mode, {false, true, false, false}, 3);
@@ -68,6 +68,48 @@ TEST_F(LayerRun, StreamsInTurnDoNotDisturbEachOther) {
     ASSERT_EQ(a.download(), want_a) << "seed " << seed;
     ASSERT_EQ(b.download(), want_b) << "seed " << seed;
   }
+}
+
+// A stream that is gone, with work still queued, leaves its handle to the next: another stream all the same.
+TEST_F(LayerRun, ANewStreamWithAnOldHandleComesBehindTheOldOne) {
+  const BlockConfig config = rich_config();
+  const Mode& mode = mode_named("bf16");
+  const MoeLayer layer = make(config, mode);
+  const Backend& backend = backend_by_name("cuda");
+  OnDevice a(config, 9, mode.data), b(config, 13, mode.data);
+  a.set(random_x(config, 9, mode, 1));
+  b.set(random_x(config, 13, mode, 2));
+  layer.forward(a.x(), a.y());
+  layer.forward(b.x(), b.y());
+  const std::vector<std::byte> want_a = a.download(), want_b = b.download();
+  int met = 0;
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    set_schedule(Schedule::kRandom, seed);
+    auto stream = backend.new_stream({DeviceKind::kCuda, 0});
+    layer.forward(a.x(), a.y(), {}, nullptr, stream.get());
+    const void* const handle = stream->native();
+    stream.reset();
+    stream = backend.new_stream({DeviceKind::kCuda, 0});
+    met += stream->native() == handle ? 1 : 0;
+    layer.forward(b.x(), b.y(), {}, nullptr, stream.get());
+    {
+      const Current current(0);
+      ASSERT_EQ(cuda::cuCtxSynchronize(), SUCCESS);
+    }
+    ASSERT_EQ(a.download(), want_a) << "seed " << seed;
+    ASSERT_EQ(b.download(), want_b) << "seed " << seed;
+  }
+  EXPECT_GT(met, 0) << "no handle was given out twice";
+}
+
+TEST_F(LayerRun, RefusesWhatItsKernelsDoNotDo) {
+  const BlockConfig config = plain_config();
+  Rng rng(4);
+  LayerOptions options;
+  options.dtype = "int8";
+  options.device = {DeviceKind::kCuda, 0};
+  options.int8_activations = true;
+  EXPECT_THROW(MoeLayer(config, conformance::random_tensors(rng, config, DType::kBFloat16), options), UnsupportedError);
 }
 
 TEST_F(LayerRun, NeitherAllocatesNorWaitsOnceWarm) {
@@ -126,7 +168,7 @@ TEST_F(LayerRun, RunsOnTheDeviceItWasMadeFor) {
 // what the check takes).
 TEST_F(LayerRun, LaunchesKeepToThePlan) {
   const auto plans = read_plan(MOEKIT_OCCUPANCY_PLAN);
-  for (const char* name : {"f32", "bf16"}) {
+  for (const char* name : {"f32", "bf16", "f16"}) {
     const Mode& mode = mode_named(name);
     const BlockConfig config = rich_config();
     const MoeLayer layer = make(config, mode);

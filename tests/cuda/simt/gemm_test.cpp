@@ -24,9 +24,16 @@ struct Case {
   bool gated;
   int input, columns;
   std::vector<int> rows;  // of each expert
-  bool to_bf16, bias;
+  bool short_out, bias;   // output in `element`, or in float32
   Activation act;
 };
+
+constexpr DType kElements[] = {DType::kBFloat16, DType::kFloat16, DType::kFloat32};
+
+DType out_dtype(const Case& c) { return c.short_out ? c.element : DType::kFloat32; }
+
+// Of squared errors: one rounding of the output, 2^-8 or 2^-11 at most, or sums in float32.
+double bound_of(const Case& c) { return !c.short_out ? 1e-11 : c.element == DType::kBFloat16 ? 6e-6 : 6e-6 / 64; }
 
 // What a case needs, on both sides.
 struct Problem {
@@ -60,7 +67,8 @@ struct Problem {
 
 std::vector<std::byte> pack_all(const std::vector<Matrix>& experts, DType element, std::size_t each) {
   std::vector<std::byte> packed(each * experts.size());
-  for (std::size_t e = 0; e < experts.size(); ++e) pack_plain(experts[e].view(), element, packed.data() + e * each);
+  for (std::size_t e = 0; e < experts.size(); ++e)
+    pack_plain(experts[e].view(), element, false, packed.data() + e * each);
   return packed;
 }
 
@@ -81,7 +89,7 @@ std::vector<float> multiply(const Problem& problem, int tile_rows, bool uniform,
   const std::size_t each = packed_bytes(c.columns, c.input, c.element);
   const auto width = static_cast<std::size_t>(padded(c.columns));
   DeviceArray<std::byte> gate(pack_all(problem.gate, c.element, each)), up(pack_all(problem.up, c.element, each)),
-      input(padded_rows(*problem.x, c.element)), out(static_cast<std::size_t>(rows) * width * (c.to_bf16 ? 2 : 4));
+      input(padded_rows(*problem.x, c.element)), out(static_cast<std::size_t>(rows) * width * dtype_size(out_dtype(c)));
   DeviceArray<int> tokens(problem.row_token);
   DeviceArray<float> bias(problem.bias);
   std::vector<Tile> tiles;
@@ -114,7 +122,7 @@ std::vector<float> multiply(const Problem& problem, int tile_rows, bool uniform,
   p.k_steps = static_cast<int>(padded(c.input) / 32);
   p.row_tiles = static_cast<int>(width / 16);
   p.columns = c.columns;
-  p.to = c.to_bf16 ? Element::kBFloat16 : Element::kFloat32;
+  p.to = element_of(out_dtype(c));
   p.out = out.data();
   p.out_stride = static_cast<long long>(width);
   ExpertConfig config;
@@ -129,14 +137,14 @@ std::vector<float> multiply(const Problem& problem, int tile_rows, bool uniform,
     run(("moekit_gemm_f32_" + form).c_str(), {(row_tiles * 16 + block_rows - 1) / block_rows, y, 1}, 128, 0, p);
   } else {
     const unsigned warps = c.gated ? row_tiles : row_tiles / 2;
-    run(("moekit_gemm_bf16_" + form + "_" + std::to_string(tile_rows)).c_str(), {(warps + 3) / 4, y, 1}, 128,
+    const std::string type = c.element == DType::kBFloat16 ? "bf16_" : "f16_";
+    run(("moekit_gemm_" + type + form + "_" + std::to_string(tile_rows)).c_str(), {(warps + 3) / 4, y, 1}, 128,
         static_cast<std::size_t>(ring_bytes(tile_rows)), p);
   }
   if (bits != nullptr) append_bits(*bits, out.get());
   std::vector<float> values(static_cast<std::size_t>(rows) * width);
   const std::vector<std::byte> raw = out.get();
-  load_as_float(raw.data(), c.to_bf16 ? DType::kBFloat16 : DType::kFloat32, 0, 1,
-                static_cast<std::int64_t>(values.size()), values.data());
+  load_as_float(raw.data(), out_dtype(c), 0, 1, static_cast<std::int64_t>(values.size()), values.data());
   return values;
 }
 
@@ -159,8 +167,8 @@ double activate(const Case& c, double gate, double up) {
 }
 
 void check(const Case& c) {
-  SCOPED_TRACE(std::to_string(c.input) + " -> " + std::to_string(c.columns) + (c.gated ? " gated" : "") +
-               (c.element == DType::kFloat32 ? " f32" : " bf16"));
+  SCOPED_TRACE(std::to_string(c.input) + " -> " + std::to_string(c.columns) + (c.gated ? " gated" : "") + " " +
+               std::string(dtype_name(c.element)));
   const Problem problem(c);
   std::vector<float> got;
   expect_same_under_all_orders([&] {
@@ -186,7 +194,7 @@ void check(const Case& c) {
       power += want * want;
     }
   }
-  EXPECT_LE(error, power * (c.to_bf16 ? 6e-6 : 1e-11));
+  EXPECT_LE(error, power * bound_of(c));
   if (c.element == DType::kFloat32) return;
   const std::vector<float> large = multiply(problem, kLargeTile, false, nullptr);
   EXPECT_EQ(std::memcmp(large.data(), got.data(), got.size() * sizeof(float)), 0);
@@ -194,8 +202,8 @@ void check(const Case& c) {
 
 TEST(CudaGemm, MatchesPlainLoops) {
   const std::vector<int> rows = {3, 0, 20, 8, 65, 1};
-  for (const DType element : {DType::kBFloat16, DType::kFloat32}) {
-    const bool short_out = element == DType::kBFloat16;
+  for (const DType element : kElements) {
+    const bool short_out = element != DType::kFloat32;
     check({element, true, 33, 17, rows, short_out, true, Activation::kSilu});
     check({element, false, 130, 66, rows, false, true, Activation::kLinear});
     check({element, true, 64, 96, {2, 9}, short_out, false, Activation::kSwigluOai});
@@ -212,7 +220,7 @@ TEST(CudaGemm, EveryActivation) {
 
 // Shared experts: the same rows through each of several experts, without lists.
 TEST(CudaGemm, UniformRowsEqualAListOfTheSame) {
-  for (const DType element : {DType::kBFloat16, DType::kFloat32}) {
+  for (const DType element : kElements) {
     Problem problem({element, true, 33, 17, {11, 11}, false, true, Activation::kSilu});
     problem.tokens = 11;
     for (std::size_t r = 0; r < problem.row_token.size(); ++r) problem.row_token[r] = static_cast<int>(r) % 11;
@@ -225,14 +233,15 @@ TEST(CudaGemm, UniformRowsEqualAListOfTheSame) {
 
 TEST(CudaPack, ComesBack) {
   Rng rng(3);
-  for (const DType element : {DType::kBFloat16, DType::kFloat32}) {
-    const Matrix matrix = Matrix::random(rng, 37, 70, element);
-    std::vector<std::byte> packed(packed_bytes(37, 70, element));
-    pack_plain(matrix.view(), element, packed.data());
-    Matrix back(37, 70, element);
-    unpack_plain(packed.data(), element, back.out());
-    EXPECT_EQ(back.bytes(), matrix.bytes());
-  }
+  for (const DType element : kElements)
+    for (const bool row_major : {false, true}) {
+      const Matrix matrix = Matrix::random(rng, 37, 70, element);
+      std::vector<std::byte> packed(packed_bytes(37, 70, element));
+      pack_plain(matrix.view(), element, row_major, packed.data());
+      Matrix back(37, 70, element);
+      unpack_plain(packed.data(), element, row_major, back.out());
+      EXPECT_EQ(back.bytes(), matrix.bytes());
+    }
 }
 
 }  // namespace

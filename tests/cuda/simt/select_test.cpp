@@ -67,8 +67,9 @@ Selected select_on_device(const RouterConfig& config, const RouterTables& tables
   return {ids.get(), weights.get()};
 }
 
-// Weights of bfloat16 may round to a neighbour where sums in another order differ in their last bit.
-void expect_weights(float got, float want, bool bf16) {
+// Weights of 16 bits may round to a neighbour where sums in another order differ in their last bit.
+void expect_weights(float got, float want, DType native) {
+  const float relative = native == DType::kFloat32 ? 4e-6f : native == DType::kBFloat16 ? 0.02f : 0.0025f;
   if (std::isnan(want) || std::isinf(want)) {
     EXPECT_EQ(std::isnan(got), std::isnan(want));
     if (std::isinf(want)) {
@@ -76,7 +77,7 @@ void expect_weights(float got, float want, bool bf16) {
     }
     return;
   }
-  EXPECT_NEAR(got, want, std::fabs(want) * (bf16 ? 0.02 : 4e-6) + 1e-30);
+  EXPECT_NEAR(got, want, std::fabs(want) * relative + (native == DType::kFloat16 ? 0x1p-23f : 1e-30f));
 }
 
 void check(const RouterConfig& config, const RouterTables& tables, const std::vector<float>& logits, int tokens,
@@ -96,7 +97,7 @@ void check(const RouterConfig& config, const RouterTables& tables, const std::ve
       select(config, tables, logits.data() + t * config.columns(), native, forced, scratch, ids.data(), weights.data());
       for (std::size_t j = 0; j < ids.size(); ++j) {
         EXPECT_EQ(got.ids[row * ids.size() + j], ids[j]) << "row " << t << ", " << j;
-        expect_weights(got.weights[row * ids.size() + j], weights[j], native == DType::kBFloat16);
+        expect_weights(got.weights[row * ids.size() + j], weights[j], native);
       }
     }
     std::vector<std::byte> bits;
@@ -110,7 +111,7 @@ struct SelectRule : testing::TestWithParam<Rule> {};
 
 TEST_P(SelectRule, EqualsTheLibrarys) {
   const Rule& rule = GetParam();
-  for (const DType native : {DType::kFloat32, DType::kBFloat16}) {
+  for (const DType native : {DType::kFloat32, DType::kBFloat16, DType::kFloat16}) {
     for (const std::int64_t experts : {1, 3, 7, 8, 64, 160}) {
       if (experts < rule.min_experts) continue;
       const RouterConfig config =

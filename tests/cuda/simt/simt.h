@@ -32,6 +32,10 @@ std::byte* shared_array(unsigned index, std::size_t offset, std::size_t bytes);
 std::uint32_t shuffle(unsigned mask, std::uint32_t value, int source_lane);
 void mma_16816(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, bool bf16);
 
+/// IEEE binary16 as bits; round to nearest even, NaN to a quiet one (half.cpp).
+float half_value(unsigned bits);
+unsigned half_bits(float value);
+
 }  // namespace simt
 
 #define threadIdx (simt::thread_index())

@@ -22,17 +22,10 @@ struct MmaLane {
   bool bf16;
 };
 
-double from_half(unsigned bits) {
-  const int exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
-  const double sign = (bits >> 15) != 0 ? -1.0 : 1.0;
-  if (exponent == 31) return mantissa != 0 ? std::nan("") : sign * HUGE_VAL;
-  return exponent == 0 ? sign * std::ldexp(mantissa, -24) : sign * std::ldexp(1024 + mantissa, exponent - 25);
-}
-
 // Element `half` (0: low) of a register.
 double element(unsigned word, int half, bool bf16) {
   const unsigned bits = word >> (16 * half) & 0xffffu;
-  return bf16 ? static_cast<double>(__uint_as_float(bits << 16)) : from_half(bits);
+  return bf16 ? static_cast<double>(__uint_as_float(bits << 16)) : static_cast<double>(half_value(bits));
 }
 
 void mma_op(void* const* payloads, unsigned) {

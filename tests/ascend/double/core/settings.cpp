@@ -13,10 +13,20 @@ const char* const kNames[] = {"PROFILE", "DELAY_US",     "LAZY",  "MEMORY", "DEV
                               "SEED",    "ON_VIOLATION", "LEAKS", "ABSENT", "FAULTS",  "HCCL_TIMEOUT_MS"};
 
 // What CANN 8.1 did not have, as the profile "old" plays it.
-const std::set<std::string> kNewerSymbols = {
-    "aclnnGroupedMatmulV5",          "aclnnMoeInitRoutingV3", "aclnnMoeGatingTopKSoftmaxV2", "aclnnMoeTokenPermuteV2",
-    "aclnnGroupedMatmulSwigluQuant", "aclmdlRICaptureBegin",  "aclmdlRICaptureGetInfo",      "aclmdlRICaptureEnd",
-    "aclmdlRIExecuteAsync",          "aclmdlRIDestroy",       "aclrtGetDeviceInfo",          "HcclAlltoAllVC"};
+const std::set<std::string> kNewerSymbols = {"aclnnGroupedMatmulV5",
+                                             "aclnnMoeInitRoutingV3",
+                                             "aclnnMoeGatingTopKSoftmaxV2",
+                                             "aclnnMoeTokenPermuteV2",
+                                             "aclnnMoeDistributeDispatchV2",
+                                             "aclnnMoeDistributeCombineV2",
+                                             "aclnnGroupedMatmulSwigluQuant",
+                                             "aclmdlRICaptureBegin",
+                                             "aclmdlRICaptureGetInfo",
+                                             "aclmdlRICaptureEnd",
+                                             "aclmdlRIExecuteAsync",
+                                             "aclmdlRIDestroy",
+                                             "aclrtGetDeviceInfo",
+                                             "HcclAlltoAllVC"};
 
 bool contains_item(const std::string& list, const std::string& item) {
   std::istringstream in(list);
@@ -32,6 +42,15 @@ std::string operator_of(const std::string& symbol) {
   const bool first_phase =
       symbol.size() > suffix.size() && symbol.compare(symbol.size() - suffix.size(), suffix.size(), suffix) == 0;
   return first_phase ? symbol.substr(0, symbol.size() - suffix.size()) : symbol;
+}
+
+// What "*" among the faults means. What gives back cannot report, and what only asks is not asked in vain.
+bool may_fail(const std::string& symbol) {
+  if (symbol.rfind("aclnn", 0) == 0) return true;
+  for (const char* part : {"Destroy", "Free", "Get", "Init", "Finalize", "Reset", "SetDevice", "SynchronizeEvent"}) {
+    if (symbol.find(part) != std::string::npos) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -98,13 +117,17 @@ int Settings::count_call(const std::string& symbol) {
   const std::string faults = value("FAULTS", "");
   std::lock_guard<std::mutex> lock(mutex_);
   const uint64_t call = ++calls_[symbol];
-  std::istringstream in(faults);  // symbol:n:code, ...; n counts from 1, 0 is every call
+  const uint64_t call_of_all = may_fail(symbol) ? ++calls_of_all_ : 0;
+  std::istringstream in(faults);  // symbol:n:code, ...; n counts from 1, 0 is every call; *:n:code is every n-th of all
   for (std::string item; std::getline(in, item, ',');) {
     const size_t first = item.find(':');
     const size_t second = first == std::string::npos ? first : item.find(':', first + 1);
-    if (second == std::string::npos || item.substr(0, first) != symbol) continue;
+    if (second == std::string::npos) continue;
+    const std::string name = item.substr(0, first);
     const uint64_t at = std::strtoull(item.c_str() + first + 1, nullptr, 10);
-    if (at == 0 || at == call) return std::atoi(item.c_str() + second + 1);
+    const bool hit =
+        name == "*" ? at != 0 && call_of_all != 0 && call_of_all % at == 0 : name == symbol && (at == 0 || at == call);
+    if (hit) return std::atoi(item.c_str() + second + 1);
   }
   return 0;
 }

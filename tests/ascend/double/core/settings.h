@@ -51,6 +51,7 @@ class Settings {
   mutable std::mutex mutex_;
   std::map<std::string, std::string> values_;
   std::map<std::string, uint64_t> calls_;
+  uint64_t calls_of_all_ = 0;  // that "*" among the faults counts
 };
 
 Settings& settings();

@@ -21,7 +21,9 @@ enum class Collective : int32_t {
   kReduceScatter,
   kBroadcast,
   kAllToAll,
-  kAllToAllOfCounts
+  kAllToAllOfCounts,
+  kDispatch,
+  kCombine
 };
 
 struct Communicator {

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks whose weights come from checkpoint files, at the width in which they are published, instead of from the model.
+
+transformers dequantises what it has no kernels for (on a CPU: FP8) before a module sees it. The files still have the
+published form."""
+from __future__ import annotations
+
+import os
+
+import torch
+
+from .. import CheckpointError
+from ..layer import MoeLayer, load_layer
+
+
+def local_path(path: str | os.PathLike) -> str:
+    """The folder or file, or the snapshot of a model's name in the hub's local cache. Raises CheckpointError."""
+    path = os.fspath(path)
+    if os.path.exists(path):
+        return path
+    try:
+        from huggingface_hub import snapshot_download
+
+        return snapshot_download(path, local_files_only=True)
+    except Exception as error:  # whatever the hub's library finds wrong with the name
+        raise CheckpointError(f"[replace_moe] {path!r} is neither a file or folder nor in the hub's local cache") from error
+
+
+def load(path: str, index: int, name: str, config: dict, dtype: str, int8_activations: bool) -> MoeLayer:
+    """Layer `index`, which must be of the model's configuration. Raises CheckpointError, UnsupportedError."""
+    layer = load_layer(path, index, dtype=dtype, int8_activations=int8_activations)
+    if different := list(_differences(config, layer.config)):
+        raise CheckpointError(f"[replace_moe] {name}: layer {index} of {path} is of another model: "
+                              + ", ".join(f"{key} is {there}, in the model {here}" for key, here, there in different))
+    return layer
+
+
+def _differences(model: dict, file: dict, prefix: str = ""):
+    for key in sorted({*model, *file}):
+        here, there = model.get(key), file.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            yield from _differences(here, there, f"{prefix}{key}.")
+        elif here != there:
+            yield prefix + key, here, there
+
+
+def element(layer: MoeLayer, shared: bool, index: int, part: str, shape: torch.Size) -> torch.dtype:
+    """In what a layer unpacks a part: bfloat16 where it holds that, float32 otherwise."""
+    try:
+        layer._core.unpack(index, shared, {part: torch.empty(shape, dtype=torch.bfloat16)})
+        return torch.bfloat16
+    except ValueError:
+        return torch.float32

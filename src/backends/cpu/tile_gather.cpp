@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of A: of x, and of hidden activations where those become integers.
+#include <algorithm>
+
+#include "backends/cpu/tile_run.h"
+
+namespace moekit::cpu {
+namespace {
+
+// The projection whose A is made of x.
+const Projection& first_projection(const ExpertGroup& group) { return is_linear(group) ? group.down : group.up; }
+
+}  // namespace
+
+void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
+  const ExpertGroup& group = *active.group;
+  const Projection& projection = first_projection(group);
+  if (projection.digits != 0) return gather_integers(active, row, rows, a);
+  GatherArgs args;
+  args.x = x_.data;
+  args.row_stride = x_.row_stride;
+  args.rows = rows;
+  args.columns = x_.cols;
+  args.segments = block_.row_bytes(projection) / kLineBytes;
+  args.a = a;
+  if (active.token != nullptr) {
+    args.token = active.token + row;
+  } else {
+    args.x =
+        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
+  }
+  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
+  const WeightKernels& kernels = block_.kernels(projection);
+  (x_.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32)(args);
+}
+
+void TileRun::gather_integers(const ActiveExpert& active, std::int64_t row, std::int64_t rows,
+                              std::byte* a) const noexcept {
+  const Projection& projection = first_projection(*active.group);
+  IntGatherArgs args;
+  args.format = &projection.half[0];
+  args.digits = projection.digits;
+  args.x = x_.data;
+  args.dtype = x_.dtype;
+  args.row_stride = x_.row_stride;
+  args.rows = rows;
+  args.columns = x_.cols;
+  args.a = a;
+  if (active.token != nullptr) {
+    args.token = active.token + row;
+  } else {
+    args.x =
+        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
+  }
+  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
+  block_.chosen.integer.gather(args);
+}
+
+void TileRun::quantise_hidden(int thread, int threads) const noexcept {
+  std::int64_t turn = 0;  // blocks of rows go to the threads in turn
+  for (const ActiveExpert& active : ws_.active) {
+    const Projection& down = active.group->down;
+    if (down.digits == 0 || is_linear(*active.group)) continue;
+    for (std::int64_t row = 0; row < active.rows; row += kBlockRows, ++turn) {
+      if (turn % threads != thread) continue;
+      IntGatherArgs args;
+      args.format = &down.half[0];
+      args.digits = down.digits;
+      args.rows = std::min(kBlockRows, active.rows - row);
+      args.h_segments = block_.hidden_segments(*active.group);
+      args.h = down_a_ + active.hidden + row * args.h_segments * kLineBytes;
+      args.a = down_a_ + active.down_a + row * block_.row_bytes(down);
+      block_.chosen.integer.gather(args);
+    }
+  }
+}
+
+}  // namespace moekit::cpu
