@@ -108,8 +108,8 @@ struct LayerOptions {
 
 /// What became of a memory budget.
 struct CacheCounts {
-  std::int64_t slots = 0;  // experts that fit; 0: all are in memory or mapped, nothing is counted
-  std::uint64_t hits = 0;  // experts that calls needed and found
+  std::int64_t slots = 0;   // experts that fit; 0: all are in memory or mapped, nothing is counted
+  std::uint64_t hits = 0;   // experts that calls needed and found
   std::uint64_t loads = 0;  // and those that were read
 };
 
