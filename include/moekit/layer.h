@@ -99,6 +99,18 @@ struct LayerOptions {
   /// With int8 experts: their inputs are quantised too, row by row with scale max |x| / 127 (A8W8). Faster where the
   /// device multiplies int8, and less accurate; backends that do not decline.
   bool int8_activations = false;
+  /// Bytes of packed experts that may be in memory; 0: no limit. For layers of converted files (convert.h) on the CPU:
+  /// where the experts exceed it they are read from the file when a call needs them, ahead of their use, and those that
+  /// calls need again stay. Results have the bits that they have without it. Calls take turns then. Scratch of calls is
+  /// not counted, nor what the system keeps of the file beside the process.
+  std::size_t memory_budget = 0;
+};
+
+/// What became of a memory budget.
+struct CacheCounts {
+  std::int64_t slots = 0;   // experts that fit; 0: all are in memory or mapped, nothing is counted
+  std::uint64_t hits = 0;   // experts that calls needed and found
+  std::uint64_t loads = 0;  // and those that were read
 };
 
 /// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype; quantised ones come
@@ -134,6 +146,9 @@ class MoeLayer {
   bool takes(DType x) const noexcept;
   /// Bytes of the packed weights.
   std::size_t packed_bytes() const noexcept;
+  /// Of these the bytes that are the process's own memory, or mapped: less than all under a memory budget.
+  std::size_t resident_bytes() const noexcept;
+  CacheCounts cache_counts() const;
 
   /// x [T, input] and y [T, output], of one dtype that takes() knows, unit column stride. bfloat16 weights compute with
   /// x rounded to bfloat16 and accumulate in float32, and float16 ones alike. When `routing` is given it receives the

@@ -20,6 +20,14 @@ class Routing(NamedTuple):
     weights: Any  #: float32 [T, k]
 
 
+class CacheCounts(NamedTuple):
+    """What became of a memory budget."""
+
+    slots: int  #: experts that fit; 0: all are in memory or mapped, nothing is counted
+    hits: int  #: experts that calls needed and found
+    loads: int  #: and those that were read
+
+
 class MoeLayer:
     """A mixture-of-experts block, packed for one backend and immutable.
 
@@ -112,6 +120,16 @@ class MoeLayer:
         """Bytes of the packed weights."""
         return self._core.packed_bytes
 
+    @property
+    def resident_nbytes(self) -> int:
+        """Of these the bytes in memory, or mapped: less than all under a memory budget."""
+        return self._core.resident_bytes
+
+    @property
+    def cache_counts(self) -> CacheCounts:
+        """What a memory budget has held and read so far."""
+        return CacheCounts(*self._core.cache_counts)
+
     def explain(self) -> str:
         """What was chosen for this layer, and why better candidates declined."""
         return self._core.explain()
@@ -147,7 +165,8 @@ def _total_memory() -> int:
 
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
-               nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False) -> MoeLayer:
+               nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False,
+               memory_budget: int = 0) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -166,13 +185,17 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
     nonfinite_scales: accepts quantised weights whose scales are NaN or infinite, which are an error otherwise.
     mmap: converted layers are mapped: nothing is read until it is used, and processes share the pages. False (or
         MOEKIT_MAP_FILES=0) reads them into memory, which survives that the file is cut short by someone later.
+    memory_budget: bytes of packed experts that may be in memory, 0 for no limit. Where the experts of a converted layer
+        exceed it, those that a call needs are read from the file ahead of their use, and those that calls come back to
+        stay; results have the same bits. Calls take turns then. `cache_counts` tells how it went, `moekit trace` whether
+        it can pay.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations, memory_budget)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
 
 

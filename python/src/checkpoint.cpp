@@ -114,13 +114,22 @@ py::dict convert(const std::string& path, const std::string& out, const std::str
 }  // namespace
 
 void bind_checkpoint(py::module_& module) {
-  module.def(
-      "load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype, const std::string& device,
-                       const std::string& backend, bool nonfinite_scales, bool map_files, bool int8_activations) {
-        const LayerOptions options{dtype, parse_device(device), backend, nonfinite_scales, map_files, int8_activations};
-        const ReleaseGil released;
-        return std::make_shared<MoeLayer>(load_layer(path, layer, options));
-      });
+  module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
+                              const std::string& device, const std::string& backend, bool nonfinite_scales,
+                              bool map_files, bool int8_activations, std::int64_t memory_budget) {
+    if (memory_budget < 0)
+      throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
+                            " bytes, expected from 0 (no limit)");
+    const LayerOptions options{dtype,
+                               parse_device(device),
+                               backend,
+                               nonfinite_scales,
+                               map_files,
+                               int8_activations,
+                               static_cast<std::size_t>(memory_budget)};
+    const ReleaseGil released;
+    return std::make_shared<MoeLayer>(load_layer(path, layer, options));
+  });
   module.def("convert_model", &convert);
   module.def("is_converted", &is_converted);
   module.def("verify_converted", [](const std::string& path, std::int64_t layer) {

@@ -198,6 +198,12 @@ void bind_layer(py::module_& module) {
       .def_property_readonly("backend", [](const MoeLayer& self) { return std::string(self.backend()); })
       .def_property_readonly("format", [](const MoeLayer& self) { return std::string(self.format()); })
       .def_property_readonly("packed_bytes", &MoeLayer::packed_bytes)
+      .def_property_readonly("resident_bytes", &MoeLayer::resident_bytes)
+      .def_property_readonly("cache_counts",
+                             [](const MoeLayer& self) {
+                               const CacheCounts counts = self.cache_counts();
+                               return py::make_tuple(counts.slots, counts.hits, counts.loads);
+                             })
       .def("explain", &MoeLayer::explain);
 }
 

@@ -164,3 +164,28 @@ def test_interrupted_by_the_user(model_path, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(model_path), str(out)], stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 130, done.stderr
     assert not out.exists()
+
+
+def test_more_experts_than_memory(converted):
+    whole = moekit.load_layer(converted, 1)
+    assert whole.cache_counts == (0, 0, 0) and whole.resident_nbytes == whole.nbytes
+    layer = moekit.load_layer(converted, 1, memory_budget=whole.nbytes // 2)
+    slots, hits, loads = layer.cache_counts
+    assert 0 < slots < whole.config["router"]["num_experts"] and (hits, loads) == (0, 0)
+    assert layer.resident_nbytes < layer.nbytes == whole.nbytes
+    np.testing.assert_array_equal(outputs(converted, 1, memory_budget=whole.nbytes // 2), outputs(converted, 1))
+    layer(np.ones((1, layer.hidden_size), np.float32))
+    _, hits, loads = layer.cache_counts
+    assert (hits, loads) == (0, layer.config["router"]["top_k"])
+    layer(np.ones((1, layer.hidden_size), np.float32))
+    assert layer.cache_counts == (slots, loads, loads)
+    assert f"experts in memory: {slots} of" in layer.explain()
+
+
+def test_budgets_that_cannot_be_kept(model_path, converted):
+    with pytest.raises(ValueError, match="needs at least"):
+        moekit.load_layer(converted, 1, memory_budget=1)
+    with pytest.raises(moekit.UnsupportedError, match="moekit convert"):
+        moekit.load_layer(model_path, 1, memory_budget=1 << 20)
+    with pytest.raises(ValueError, match="memory_budget is -1"):
+        moekit.load_layer(converted, 1, memory_budget=-1)

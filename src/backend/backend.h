@@ -22,18 +22,30 @@ struct Support {
   explicit operator bool() const noexcept { return reason.empty(); }
 };
 
+/// Bytes that stay in their file until they are asked for.
+class PartSource {
+ public:
+  virtual ~PartSource() = default;
+  /// Throws CheckpointError when the file is shorter than it was when opened. Thread-safe.
+  virtual void read(std::uint64_t offset, std::size_t bytes, void* out) const = 0;
+  /// A hint that they will be read soon.
+  virtual void will_need(std::uint64_t offset, std::size_t bytes) const noexcept = 0;
+};
+
 /// A piece of a packed block as a file can keep it.
 struct PackedPart {
   std::string name;
   DType dtype = DType::kUInt8;
   std::vector<std::int64_t> shape;        // contiguous, row-major
   std::shared_ptr<const std::byte> data;  // host memory at a multiple of 64 bytes, as long as dtype and shape say
+  std::shared_ptr<const PartSource> source = nullptr;  // instead of data: panels under a memory budget
 };
 /// The experts of a packed block. Router and gate of the shared experts are not among them: they are small, and packed
 /// again when a file is loaded.
 struct PackedParts {
   std::string layout;  // the backend's name for its layout, with a version
   std::vector<PackedPart> parts;
+  std::size_t memory_budget = 0;  // for the experts, where parts have a source
 };
 
 /// A block's weights in a backend's own layout. Derived classes hold the rest.
@@ -41,6 +53,9 @@ class PackedBlock {
  public:
   virtual ~PackedBlock() = default;
   virtual std::size_t bytes() const noexcept = 0;
+  /// Of these the bytes in memory.
+  virtual std::size_t resident_bytes() const noexcept { return bytes(); }
+  virtual CacheCounts cache_counts() const { return {}; }
   /// What was chosen for this block (kernels, ISA, layout), one line each.
   virtual std::string explain() const = 0;
   /// Writes one expert's weights: plain ones as they were packed, quantised ones dequantised to float32 or, into uint8,

@@ -108,6 +108,10 @@ const std::byte* FileStorage::map() const {
   return map_;
 }
 
+void FileStorage::will_need(std::uint64_t offset, std::size_t bytes) const noexcept {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
+}
+
 std::string file_in_folder(const std::string& folder, const std::string& name) {
   const fs::path relative(name);
   bool plain = !name.empty() && name.find('\0') == std::string::npos && relative.is_relative();

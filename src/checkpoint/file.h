@@ -31,6 +31,8 @@ class FileStorage final : public Storage {
   void read_into(std::uint64_t offset, std::size_t bytes, void* out) const;
   /// The whole file, mapped read-only at the first call and until the storage dies.
   const std::byte* map() const;
+  /// Asks the system to read a range ahead.
+  void will_need(std::uint64_t offset, std::size_t bytes) const noexcept;
 
  private:
   explicit FileStorage(std::string path) : path_(std::move(path)) {}

@@ -67,6 +67,8 @@ class SealedFile {
   std::shared_ptr<const std::byte> map() const;
   std::shared_ptr<const std::byte> read() const;
 
+  const std::shared_ptr<const FileStorage>& storage() const noexcept { return file_; }
+
   /// Reads all data and compares checksums. Throws CheckpointError naming the tensor.
   void verify() const;
 

@@ -39,6 +39,10 @@ struct MoeLayer::Impl {
 MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options) {
   validate(config);
   validate(config, tensors);
+  if (options.memory_budget != 0)
+    throw UnsupportedError("[load] memory_budget is " + std::to_string(options.memory_budget) +
+                           " bytes, which only a converted layer on its own backend can keep to: convert the "
+                           "checkpoint first (moekit convert)");
   impl_ = std::make_unique<Impl>(config, choose_formats(config, tensors, options), options);
   impl_->notes = tensors.notes;
   if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
@@ -66,9 +70,10 @@ MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& option
   impl->limits.vocabulary = layer.dense.router.tid2eid ? layer.dense.router.tid2eid.shape[0] : 0;
   impl->notes = layer.dense.notes;
   const bool map = options.map_files && environment("MOEKIT_MAP_FILES") != "0";
-  impl->source = path + (map ? ", mapped" : ", read into memory");
-  impl->packed =
-      impl->backend.import_block(layer.config, layer.dense, formats, packed_parts(layer, map), options.device);
+  const bool budgeted = options.memory_budget != 0 && experts_bytes(layer) > options.memory_budget;
+  impl->source = path + (budgeted ? ", experts read when they are needed" : map ? ", mapped" : ", read into memory");
+  const PackedParts parts = budgeted ? budgeted_parts(layer, options.memory_budget) : packed_parts(layer, map);
+  impl->packed = impl->backend.import_block(layer.config, layer.dense, formats, parts, options.device);
   return MoeLayer(std::move(impl));
 }
 
@@ -89,6 +94,8 @@ bool MoeLayer::takes(DType x) const noexcept {
   return x == DType::kFloat32 || x == DType::kBFloat16 || (x == DType::kFloat16 && impl_->backend.takes_float16());
 }
 std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }
+std::size_t MoeLayer::resident_bytes() const noexcept { return impl_->packed->resident_bytes(); }
+CacheCounts MoeLayer::cache_counts() const { return impl_->packed->cache_counts(); }
 
 void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
                        const RoutingView* routing, Stream* stream) const {

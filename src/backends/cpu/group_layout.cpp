@@ -101,9 +101,12 @@ void place_experts(ExpertGroup& group, std::int64_t count) {
   group.experts.resize(static_cast<std::size_t>(count));
   for (std::int64_t e = 0; e < count; ++e) {
     PackedExpert& expert = group.experts[static_cast<std::size_t>(e)];
-    const std::byte* panels = group.storage.data() + e * sizes.bytes;
-    expert = {
-        group.config.act == Activation::kLinear ? nullptr : panels, panels + sizes.up_bytes, nullptr, nullptr, {}};
+    expert = {};
+    if (const std::byte* panels = group.storage.data(); panels != nullptr) {
+      panels += e * sizes.bytes;
+      expert.up = group.config.act == Activation::kLinear ? nullptr : panels;
+      expert.down = panels + sizes.up_bytes;
+    }
     const auto* bias = reinterpret_cast<const float*>(group.biases.data());
     if (bias != nullptr) bias += e * sizes.bias_floats;
     if (group.config.up_bias) expert.up_bias = bias;

@@ -36,7 +36,7 @@ ExpertSizes expert_sizes(const ExpertGroup& group);
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,
                          const StepElements& elements);
 void set_exact(ExpertGroup& group, bool exact);
-/// Points `count` experts into the group's memory, which has been set.
+/// Points `count` experts into the group's memory, which has been set; panels that are not in memory are null.
 void place_experts(ExpertGroup& group, std::int64_t count);
 
 }  // namespace moekit::cpu

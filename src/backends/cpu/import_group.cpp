@@ -25,6 +25,7 @@ const PackedPart& part(const PackedParts& parts, const std::string& name, DType 
     if (each.dtype != dtype || each.shape != shape)
       fail(name, std::string(dtype_name(each.dtype)) + " " + shape_text(each.shape) + ", expected " +
                      std::string(dtype_name(dtype)) + " " + shape_text(shape));
+    if (each.data == nullptr && each.source == nullptr) fail(name, "has no data");
     if (reinterpret_cast<std::uintptr_t>(each.data.get()) % kLineBytes != 0)
       fail(name, "does not begin at a multiple of 64 bytes");
     return each;
@@ -95,7 +96,7 @@ ExpertGroup import_group(const ExpertConfig& config, std::int64_t count, const E
   ExpertGroup group = group_layout(config, formats, choice, elements);
   const ExpertSizes sizes = expert_sizes(group);
   const PackedPart& panels = part(parts, prefix + "panels", DType::kUInt8, {count, sizes.bytes});
-  group.storage = PanelStorage(panels.data, bytes_of(panels));
+  if (panels.data != nullptr) group.storage = PanelStorage(panels.data, bytes_of(panels));
   if (sizes.bias_floats != 0) {
     const PackedPart& biases = part(parts, prefix + "biases", DType::kFloat32, {count, sizes.bias_floats});
     group.biases = PanelStorage(biases.data, bytes_of(biases));
@@ -106,6 +107,12 @@ ExpertGroup import_group(const ExpertConfig& config, std::int64_t count, const E
   }
   place_experts(group, count);
   return group;
+}
+
+const PackedPart& routed_panels(const PackedParts& parts) {
+  for (const PackedPart& each : parts.parts)
+    if (each.name == "routed.panels") return each;
+  fail("routed.panels", "missing");
 }
 
 }  // namespace moekit::cpu

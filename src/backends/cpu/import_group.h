@@ -21,4 +21,7 @@ void export_group(const ExpertGroup& group, const std::string& prefix, PackedPar
 ExpertGroup import_group(const ExpertConfig& config, std::int64_t count, const ExpertFormats& formats,
                          const StepElements& elements, const std::string& prefix, const PackedParts& parts);
 
+/// The part with the panels of the routed experts. Throws CheckpointError where it is missing.
+const PackedPart& routed_panels(const PackedParts& parts);
+
 }  // namespace moekit::cpu

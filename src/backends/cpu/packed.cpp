@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "backends/cpu/expert_cache.h"
 #include "backends/cpu/group_layout.h"
 #include "backends/cpu/import_group.h"
 #include "backends/cpu/small_dense.h"
@@ -29,10 +30,22 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& dense, const B
   routed = import_group(config.expert, config.router.num_experts, formats.routed, elements, "routed.", parts);
   if (config.shared.count != 0)
     shared = import_group(config.shared.expert, config.shared.count, formats.shared, elements, "shared.", parts);
+  if (routed.storage.data() == nullptr) {
+    if (config.router.all_experts)
+      throw UnsupportedError("[load] memory_budget is " + std::to_string(parts.memory_budget) +
+                             " bytes, but every call needs all experts of a dense softmax module");
+    const std::int64_t bytes = expert_sizes(routed).bytes;
+    const std::size_t fixed = routed.bytes() + shared.bytes();
+    cache = std::make_unique<ExpertCache>(routed, routed_panels(parts).source, bytes,
+                                          cache_slots(parts.memory_budget, fixed, bytes, config.router.num_experts));
+  }
   pack_dense(dense);
 }
 
+CpuBlock::~CpuBlock() = default;
+
 PackedParts CpuBlock::export_parts() const {
+  if (cache != nullptr) throw UnsupportedError("[export] the experts are not all in memory");
   PackedParts parts = {std::string(kPanelLayout), {}};
   export_group(routed, "routed.", parts);
   if (config().shared.count != 0) export_group(shared, "shared.", parts);
@@ -66,18 +79,37 @@ bool CpuBlock::plain_softmax(DType x) const noexcept {
 }
 
 std::size_t CpuBlock::bytes() const noexcept {
-  return routed.bytes() + shared.bytes() + shared_gate.storage.bytes() + router_f32.storage.bytes() +
-         router_bf16.storage.bytes() + small_dense.storage.bytes();
+  const auto panels = static_cast<std::size_t>(expert_sizes(routed).bytes * config().router.num_experts);
+  return cache == nullptr ? resident_bytes() : resident_bytes() - cache->bytes() + panels;
 }
 
+std::size_t CpuBlock::resident_bytes() const noexcept {
+  return (cache != nullptr ? cache->bytes() : 0) + routed.bytes() + shared.bytes() + shared_gate.storage.bytes() +
+         router_f32.storage.bytes() + router_bf16.storage.bytes() + small_dense.storage.bytes();
+}
+
+CacheCounts CpuBlock::cache_counts() const { return cache != nullptr ? cache->counts() : CacheCounts{}; }
+
 void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out) const {
-  unpack_expert(of_shared ? shared : routed, expert, *chosen.table, out);
+  const ExpertGroup& group = of_shared ? shared : routed;
+  if (cache == nullptr || of_shared)
+    return unpack_expert(group, group.experts[static_cast<std::size_t>(expert)], *chosen.table, out);
+  const auto lock = cache->lock();
+  cache->begin(&expert, 1);
+  cache->wave(&expert, 0, 1);
+  unpack_expert(group, cache->expert(expert), *chosen.table, out);
 }
 
 std::string CpuBlock::explain() const {
   const std::string isa(chosen.table->name),
       from(routed.down.digits != 0 ? chosen.integer_name : chosen.name_of(routed.down.weight));
   std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
+  if (cache != nullptr) {
+    const CacheCounts counts = cache->counts();
+    text = "experts in memory: " + std::to_string(counts.slots) + " of " + std::to_string(config().router.num_experts) +
+           " at a time, " + std::to_string(cache->bytes()) + " bytes; needed and there " + std::to_string(counts.hits) +
+           " times, read " + std::to_string(counts.loads) + " times\n" + text;
+  }
   text += routed.down.digits == 1                               ? ", x rounded to int8 with a scale a row"
           : routed.down.digits != 0                             ? ", x in fixed point of 23 bits with a scale a row"
           : kernels(routed.down).activation == DType::kBFloat16 ? ", x rounded to bfloat16"

@@ -51,23 +51,29 @@ struct ExpertGroup {
   std::vector<PackedExpert> experts;
   ExpertConfig config;
   ActivationParams activation;
-  Projection up, down;  // up: no panels for kLinear
-  PanelStorage storage, biases, columns;
+  Projection up, down;                    // up: no panels for kLinear
+  PanelStorage storage, biases, columns;  // storage is empty where an ExpertCache has the panels
   std::size_t bytes() const noexcept { return storage.bytes() + biases.bytes() + columns.bytes(); }
 };
 struct StepElements;
 ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors,
                        const ExpertFormats& formats, const StepElements& elements, bool nonfinite_scales);
 /// The inverse of pack_group for one expert; quantised projections come back as float32.
-void unpack_expert(const ExpertGroup& group, std::int64_t expert, const KernelTable& table, const ExpertViews& out);
+void unpack_expert(const ExpertGroup& group, const PackedExpert& expert, const KernelTable& table,
+                   const ExpertViews& out);
+
+class ExpertCache;
 
 class CpuBlock final : public PackedBlock {
  public:
   CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats);
   /// From what export_parts gave. Throws CheckpointError.
   CpuBlock(const BlockConfig& config, const BlockTensors& dense, const BlockFormats& formats, const PackedParts& parts);
+  ~CpuBlock() override;
   PackedParts export_parts() const override;
   std::size_t bytes() const noexcept override;
+  std::size_t resident_bytes() const noexcept override;
+  CacheCounts cache_counts() const override;
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
@@ -94,6 +100,7 @@ class CpuBlock final : public PackedBlock {
 
   ChosenKernels chosen;
   ExpertGroup routed, shared;
+  std::unique_ptr<ExpertCache> cache;    // of the routed experts, under a memory budget
   PackedMatrix shared_gate;              // [1, hidden] float32
   PackedMatrix router_f32, router_bf16;  // the second only where the weights are bfloat16 exactly
   RouterTables tables;

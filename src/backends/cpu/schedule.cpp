@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "backends/cpu/expert_cache.h"
 #include "backends/cpu/linear.h"
 #include "backends/cpu/tile_run.h"
 #include "core/cpu_features.h"
@@ -112,13 +113,43 @@ void list_experts(const CpuBlock& block, const MatrixView& x, const RoutingView&
     ws.active.push_back({&block.shared, &expert, nullptr, weights, nullptr, x.rows, 0});
 }
 
+// ws.active over the rows; rows [first_identity, end_identity) of the permutation are the tokens' own. Experts that lie
+// in a file come in waves, in the order and with the sums of a single run, so with its bits.
+void run_active(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& ws, int threads,
+                std::int64_t first_identity, std::int64_t end_identity) {
+  const auto run_part = [&](const Part& part) {
+    TileRun run(block, x, y, ws, threads, part);
+    if (part.last) run.identity_rows(first_identity, end_identity);
+    run_parallel(run.threads(), [&run](Team& team, int thread) { run(team, thread); });
+  };
+  if (block.cache == nullptr) return run_part({});
+  ExpertCache& cache = *block.cache;
+  const auto lock = cache.lock();
+  ws.all = ws.active;
+  ws.needed.clear();
+  for (const ActiveExpert& active : ws.all)
+    if (active.group == &block.routed) ws.needed.push_back(active.expert - block.routed.experts.data());
+  const auto count = static_cast<std::int64_t>(ws.needed.size());
+  cache.begin(ws.needed.data(), count);
+  std::int64_t at = 0;
+  do {
+    const std::int64_t end = cache.wave(ws.needed.data(), at, count);
+    const bool last = end == count;
+    // The shared experts come after the routed ones and are always there.
+    ws.active.assign(ws.all.begin() + at, last ? ws.all.end() : ws.all.begin() + end);
+    for (std::int64_t i = at; i < end; ++i)
+      ws.active[static_cast<std::size_t>(i - at)].expert = &cache.expert(ws.needed[static_cast<std::size_t>(i)]);
+    run_part({at == 0, last});
+    at = end;
+  } while (at < count);
+}
+
 void run_tile(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
               CpuWorkspace& ws, int threads) {
   list_experts(block, x, routing, ws, threads);
-  TileRun run(block, x, y, ws, threads);
   const std::int64_t experts = block.config().router.num_experts;
-  run.identity_rows(ws.permutation.offsets[static_cast<std::size_t>(experts)], ws.permutation.offsets.back());
-  run_parallel(run.threads(), [&run](Team& team, int thread) { run(team, thread); });
+  run_active(block, x, y, ws, threads, ws.permutation.offsets[static_cast<std::size_t>(experts)],
+             ws.permutation.offsets.back());
 }
 
 }  // namespace
@@ -131,7 +162,7 @@ void run_experts(const CpuBlock& block, const MatrixView& x, const RoutingView& 
              rows_of(y, first, rows), workspace, threads);
   };
   const int threads = num_threads();
-  const bool small = block.bytes() < l2_cache_bytes() / 2;
+  const bool small = block.cache == nullptr && block.bytes() < l2_cache_bytes() / 2;
   if (threads == 1 || !small || x.rows < kOwnTokens * threads) {
     for (std::int64_t t = 0; t < x.rows; t += kTokenTile) tile(t, std::min(kTokenTile, x.rows - t), ws, threads);
     return;
@@ -158,8 +189,7 @@ void run_grouped(const CpuBlock& block, const MatrixView& rows, const std::int64
     if (offsets[e + 1] > offsets[e])
       ws.active.push_back({&block.routed, &block.routed.experts[static_cast<std::size_t>(e)],
                            permutation.token.data() + offsets[e], nullptr, nullptr, offsets[e + 1] - offsets[e], 0});
-  TileRun run(block, rows, out, ws, num_threads());
-  run_parallel(run.threads(), [&run](Team& team, int thread) { run(team, thread); });
+  run_active(block, rows, out, ws, num_threads(), 0, 0);
 }
 
 std::size_t experts_workspace_bytes(const CpuBlock& block, std::int64_t tokens) {

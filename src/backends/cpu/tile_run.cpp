@@ -24,12 +24,13 @@ bool all_tokens(const ActiveExpert& active, std::int64_t tokens) {
 }  // namespace
 
 TileRun::TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& workspace,
-                 int threads)
+                 int threads, const Part& part)
     : block_(block),
       x_(x),
       y_(y),
       ws_(workspace),
       threads_(threads),
+      part_(part),
       panels_(block.routed.down.panels),
       out_panel_(checked_mul(x.rows, kPanelColumns, "accumulators")) {
   plan_units();
@@ -105,12 +106,14 @@ void TileRun::plan_units() {
 void TileRun::allocate() {
   const auto bytes = [](std::int64_t n) { return Arena::padded(static_cast<std::size_t>(n)); };
   const std::int64_t out_floats = checked_mul(panels_, out_panel_, "accumulators");
-  ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) +
-                  bytes(checked_mul(out_floats, 4, "accumulators")) + bytes(threads_ * scratch_floats_ * 4) +
-                  bytes(threads_ * unpacked_bytes_));
+  const std::size_t out_bytes = bytes(checked_mul(out_floats, 4, "accumulators"));
+  const bool whole = part_.first && part_.last;
+  ws_.arena.reset(bytes(threads_ * chunk_bytes_) + bytes(down_bytes_) + (whole ? out_bytes : 0) +
+                  bytes(threads_ * scratch_floats_ * 4) + bytes(threads_ * unpacked_bytes_));
+  if (!whole) ws_.sums.reset(out_bytes);  // of the same size in every part: what they hold stays
   a_ = ws_.arena.take<std::byte>(threads_ * chunk_bytes_);
   down_a_ = ws_.arena.take<std::byte>(down_bytes_);
-  out_ = ws_.arena.take<float>(out_floats);
+  out_ = (whole ? ws_.arena : ws_.sums).take<float>(out_floats);
   scratch_ = ws_.arena.take<float>(threads_ * scratch_floats_);
   unpacked_ = ws_.arena.take<std::byte>(threads_ * unpacked_bytes_);
 }
@@ -210,10 +213,12 @@ void TileRun::down(std::int64_t slab, int thread) noexcept {
 }
 
 void TileRun::clear(std::int64_t first, std::int64_t last) const noexcept {
+  if (!part_.first) return;
   std::memset(out_ + first * out_panel_, 0, static_cast<std::size_t>((last - first) * out_panel_) * sizeof(float));
 }
 
 void TileRun::finish(std::int64_t first, std::int64_t last) const noexcept {
+  if (!part_.last) return;
   FinishArgs args;
   args.out = out_;
   args.out_panel = out_panel_;

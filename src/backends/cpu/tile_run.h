@@ -10,13 +10,20 @@
 
 namespace moekit::cpu {
 
+/// Which part of a tile's experts a run has, where they come one part after the other: the accumulators are cleared by
+/// the first and become y with the last.
+struct Part {
+  bool first = true, last = true;
+};
+
 inline bool is_linear(const ExpertGroup& group) noexcept { return group.config.act == Activation::kLinear; }
 
 class TileRun {
  public:
   /// Plans: `workspace.active` holds the experts with rows, in order; down_a is filled in here. Identity rows, if any,
   /// are rows [identity_first, identity_last) of the workspace's permutation.
-  TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& workspace, int threads);
+  TileRun(const CpuBlock& block, const MatrixView& x, const MutableMatrixView& y, CpuWorkspace& workspace, int threads,
+          const Part& part = {});
   void identity_rows(std::int64_t first, std::int64_t last) noexcept {
     identity_first_ = first;
     identity_last_ = last;
@@ -48,6 +55,7 @@ class TileRun {
   const MutableMatrixView y_;
   CpuWorkspace& ws_;
   int threads_;
+  const Part part_;
   std::int64_t slabs_ = 1, panels_ = 0, out_panel_ = 0;  // out_panel_: floats of a panel of accumulators
   std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0, unpacked_bytes_ = 0;
   std::int64_t identity_first_ = 0, identity_last_ = 0;

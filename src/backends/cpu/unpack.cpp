@@ -60,8 +60,8 @@ void unpack_bias(const float* bias, std::int64_t stride, std::int64_t at, const 
 
 }  // namespace
 
-void unpack_expert(const ExpertGroup& group, std::int64_t expert, const KernelTable& table, const ExpertViews& out) {
-  const PackedExpert& packed = group.experts[static_cast<std::size_t>(expert)];
+void unpack_expert(const ExpertGroup& group, const PackedExpert& packed, const KernelTable& table,
+                   const ExpertViews& out) {
   const KernelScope scope(table);
   const auto tiles = [&](const std::byte* panels, const Projection& p, int half, int part) {
     return Tiles{panels, p, half, packed.columns[part], table, {}, {}};

@@ -60,8 +60,11 @@ struct UpUnit {
 
 struct CpuWorkspace final : Workspace {
   Arena arena, router_arena;
+  Arena sums;  // accumulators that outlive a wave of experts
   TokenPermutation permutation;
   std::vector<ActiveExpert> active;
+  std::vector<ActiveExpert> all;     // of a call whose experts come in waves
+  std::vector<std::int64_t> needed;  // their routed experts
   std::vector<UpUnit> units;
   std::vector<RouteScratch> route;                      // one a thread
   std::vector<std::unique_ptr<CpuWorkspace>> children;  // one a thread, where threads work on tokens of their own

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers whose experts exceed a memory budget: the bits of the whole layer, within the budget.
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <thread>
+
+#include "conformance/harness.h"
+#include "convert/packed_file.h"
+#include "moekit/error.h"
+
+namespace moekit::conformance {
+namespace {
+
+using test::TempFolder;
+using test::write_layer;
+
+BlockConfig block_config(std::int64_t experts, std::int64_t k, bool shared) {
+  BlockConfig config;
+  config.router.num_experts = experts;
+  config.router.top_k = k;
+  config.expert.input = config.expert.output = 96;
+  config.expert.intermediate = 40;
+  if (shared) {
+    config.shared.count = 1;
+    config.shared.expert = config.expert;
+  }
+  return config;
+}
+
+MoeLayer with_budget(const std::string& path, std::size_t budget) {
+  LayerOptions options;
+  options.memory_budget = budget;
+  return MoeLayer::from_file(path, options);
+}
+
+// What a budget that is too small says: bytes needed at least, and those of one expert.
+struct Sizes {
+  std::size_t least = 0, each = 0;
+  std::size_t of_slots(std::int64_t slots) const { return least + static_cast<std::size_t>(slots - 1) * each; }
+};
+Sizes sizes_of(const std::string& path) {
+  try {
+    with_budget(path, 1);
+  } catch (const std::invalid_argument& error) {
+    const std::string text = error.what();
+    return {std::stoull(text.substr(text.find("at least ") + 9)), std::stoull(text.substr(text.find('(') + 1))};
+  }
+  ADD_FAILURE() << "a budget of one byte was taken";
+  return {};
+}
+
+void expect_same_bits(const Result& a, const Result& b) {
+  ASSERT_EQ(a.y.bytes(), b.y.bytes());
+  ASSERT_EQ(a.ids, b.ids);
+  ASSERT_EQ(a.weights, b.weights);
+}
+
+TEST(Budget, EveryFormatAndAnyNumberOfSlotsGiveTheBitsOfTheWholeLayer) {
+  Rng rng(1);
+  for (const QuantVariant& variant : quant_variants())
+    for (const bool shared : {false, true}) {
+      SCOPED_TRACE(variant.name);
+      BlockConfig config = block_config(9, 3, shared);
+      config.expert.input = config.expert.output = 200;
+      config.expert.intermediate = 72;
+      if (shared) config.shared.expert = config.expert;
+      const TempFolder folder;
+      const std::string path = write_layer(folder, config, random_quantised_tensors(rng, config, variant, shared));
+      const MoeLayer whole = MoeLayer::from_file(path);
+      const Sizes sizes = sizes_of(path);
+      for (const std::int64_t slots : {1, 2, 5, 8}) {
+        const MoeLayer layer = with_budget(path, sizes.of_slots(slots));
+        EXPECT_EQ(layer.cache_counts().slots, slots);
+        EXPECT_EQ(with_budget(path, sizes.of_slots(slots + 1) - 1).cache_counts().slots, slots);
+        // What is not in memory are the other experts; a slot may end on up to 63 bytes of padding.
+        EXPECT_LE(layer.resident_bytes() + static_cast<std::size_t>(9 - slots) * (sizes.each - 63),
+                  whole.packed_bytes() + 9 * 63);
+        EXPECT_EQ(layer.packed_bytes(), whole.packed_bytes());
+        for (const std::int64_t tokens : {1, 2, 30}) {
+          const Matrix x = Matrix::random(rng, tokens, 200, DType::kBFloat16);
+          expect_same_bits(run(layer, x, {}), run(whole, x, {}));
+        }
+      }
+    }
+}
+
+TEST(Budget, EveryFormAndRouter) {
+  Rng rng(2);
+  for (const Form& form : forms())
+    for (const Rule& rule : rules()) {
+      SCOPED_TRACE(std::string(form.name) + " " + rule.name);
+      const BlockConfig config = make_config(rule, form, std::max<std::int64_t>(8, rule.min_experts), sizes()[0]);
+      const TempFolder folder;
+      const std::string path = write_layer(folder, config, random_tensors(rng, config, DType::kFloat32, rule.parts));
+      if (config.router.all_experts) {
+        EXPECT_THROW(with_budget(path, 1), UnsupportedError);
+        continue;
+      }
+      const MoeLayer whole = MoeLayer::from_file(path), layer = with_budget(path, sizes_of(path).of_slots(2));
+      EXPECT_EQ(layer.cache_counts().slots, 2);
+      for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+        const Matrix x = Matrix::random(rng, 11, config.expert.input, dtype);
+        const Inputs inputs = Inputs::random(rng, config.router, 11);
+        expect_same_bits(run(layer, x, inputs), run(whole, x, inputs));
+      }
+    }
+}
+
+// Ids from outside: what each call needs is known.
+struct Traffic {
+  TempFolder folder;
+  BlockConfig config;
+  std::string path;
+  Matrix x;
+
+  Traffic(std::int64_t experts, std::int64_t k, std::int64_t tokens = 1)
+      : config(block_config(experts, k, false)), x(tokens, 96, DType::kFloat32) {
+    config.router.source = RouterSource::kExternal;
+    Rng rng(3);
+    path = write_layer(folder, config, random_tensors(rng, config, DType::kFloat32, {}));
+    x = Matrix::random(rng, tokens, 96, DType::kFloat32);
+  }
+  Result call(const MoeLayer& layer, std::vector<std::int32_t> ids) const {
+    Inputs inputs;
+    inputs.weights.assign(ids.size(), 0.5f);
+    inputs.expert_ids = std::move(ids);
+    return run(layer, x, inputs);
+  }
+};
+
+TEST(Budget, WhatACallNeedsStaysAndNothingIsReadTwiceForIt) {
+  const Traffic traffic(16, 4);
+  const Sizes sizes = sizes_of(traffic.path);
+  const MoeLayer whole = MoeLayer::from_file(traffic.path);
+  Rng rng(4);
+  for (const std::int64_t slots : {4, 5, 9}) {
+    const MoeLayer layer = with_budget(traffic.path, sizes.of_slots(slots));
+    std::vector<std::int32_t> recent;
+    for (int i = 0; i < 200; ++i) {
+      std::vector<std::int32_t> all(16), ids;
+      for (int e = 0; e < 16; ++e) all[static_cast<std::size_t>(e)] = e;
+      while (ids.size() < 4) {
+        // Mostly the same few, now and then any.
+        const std::size_t at = rng() % (i % 3 == 0 ? all.size() : std::min<std::size_t>(all.size(), 6));
+        ids.push_back(all[at]);
+        all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
+      }
+      const CacheCounts before = layer.cache_counts();
+      expect_same_bits(traffic.call(layer, ids), traffic.call(whole, ids));
+      const CacheCounts after = layer.cache_counts();
+      EXPECT_EQ(after.hits - before.hits + after.loads - before.loads, 4u);
+      // What was in memory and is needed is not read again: at least the last call's experts are in memory.
+      std::uint64_t again = 0;
+      for (const std::int32_t id : ids) again += std::count(recent.begin(), recent.end(), id) != 0;
+      EXPECT_GE(after.hits - before.hits, again);
+      recent = ids;
+    }
+  }
+}
+
+TEST(Budget, MoreThanTheSlotsStreamsThroughAFewOfThem) {
+  const Traffic traffic(32, 4, 8);
+  const MoeLayer layer = with_budget(traffic.path, sizes_of(traffic.path).of_slots(16));
+  std::vector<std::int32_t> ids(32);
+  for (int e = 0; e < 32; ++e) ids[static_cast<std::size_t>(e)] = e;
+  traffic.call(layer, ids);
+  EXPECT_EQ(layer.cache_counts().loads, 32u);
+  // From then on all but an eighth of the slots keep what the call comes back to.
+  for (int i = 0; i < 3; ++i) {
+    const CacheCounts before = layer.cache_counts();
+    traffic.call(layer, ids);
+    EXPECT_GE(layer.cache_counts().hits - before.hits, 16u - 2u);
+  }
+}
+
+TEST(Budget, CallsFromManyThreads) {
+  const Traffic traffic(12, 2);
+  const MoeLayer whole = MoeLayer::from_file(traffic.path),
+                 layer = with_budget(traffic.path, sizes_of(traffic.path).least);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 30; ++i) {
+        const std::vector<std::int32_t> ids = {(t + i) % 12,
+                                               (t + 5 * i + 6) % 12 == (t + i) % 12 ? -1 : (t + 5 * i + 6) % 12};
+        expect_same_bits(traffic.call(layer, ids), traffic.call(whole, ids));
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Budget, AFileCutShortIsAnErrorAndTheLayerStaysUsable) {
+  const Traffic traffic(8, 1);
+  const MoeLayer layer = with_budget(traffic.path, sizes_of(traffic.path).least);
+  const Result first = traffic.call(layer, {0});
+  const std::string bytes = test::read_bytes(traffic.path);
+  ASSERT_EQ(::truncate(traffic.path.c_str(), static_cast<off_t>(bytes.size() / 2)), 0);
+  EXPECT_THROW(traffic.call(layer, {7}), CheckpointError);
+  std::ofstream(traffic.path, std::ios::binary | std::ios::in) << bytes;
+  expect_same_bits(traffic.call(layer, {0}), first);
+  const MoeLayer whole = MoeLayer::from_file(traffic.path);
+  expect_same_bits(traffic.call(layer, {7}), traffic.call(whole, {7}));
+}
+
+std::int64_t resident_anonymous() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.compare(0, 8, "RssAnon:") == 0) return std::stoll(line.substr(8)) * 1024;
+  return -1;
+}
+
+TEST(Budget, MemoryOfTheProcessKeepsToIt) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "not tested: resident memory under sanitizers";
+#endif
+  BlockConfig config = block_config(32, 4, false);
+  config.expert.input = config.expert.output = 512;
+  config.expert.intermediate = 512;
+  Rng rng(6);
+  const TempFolder folder;
+  const std::string path = write_layer(folder, config, random_tensors(rng, config, DType::kFloat32, {}));
+  constexpr std::int64_t kWhole = std::int64_t{32} * 3 * 512 * 512 * 4;  // 100 MB
+  constexpr std::int64_t kBudget = kWhole / 4, kSlack = std::int64_t{8} << 20;
+  const Matrix x = Matrix::random(rng, 64, 512, DType::kFloat32);
+  const auto growth = [&](const LayerOptions& options) {
+    const std::int64_t before = resident_anonymous();
+    const MoeLayer layer = MoeLayer::from_file(path, options);
+    for (int i = 0; i < 3; ++i) run(layer, x, {});
+    return resident_anonymous() - before;
+  };
+  LayerOptions read, budgeted;
+  read.map_files = false;
+  budgeted.memory_budget = static_cast<std::size_t>(kBudget);
+  EXPECT_LE(growth(budgeted), kBudget + kSlack);
+  EXPECT_GE(growth(read), kWhole);
+}
+
+TEST(Budget, WhatCannotKeepToItIsRefused) {
+  Rng rng(7);
+  const BlockConfig config = block_config(4, 2, false);
+  const TempFolder folder;
+  const BlockTensors tensors = random_tensors(rng, config, DType::kFloat32, {});
+  const std::string path = write_layer(folder, config, tensors);
+  LayerOptions options;
+  options.memory_budget = 1000;
+  EXPECT_THROW(MoeLayer(config, tensors, options), UnsupportedError);
+  options.backend = "reference";
+  EXPECT_THROW(MoeLayer::from_file(path, options), UnsupportedError);
+  // Everything fits: nothing is counted, the file is mapped.
+  const MoeLayer all = with_budget(path, MoeLayer::from_file(path).packed_bytes());
+  EXPECT_EQ(all.cache_counts().slots, 0);
+  EXPECT_NE(all.explain().find("mapped"), std::string::npos);
+  const MoeLayer some = with_budget(path, sizes_of(path).least);
+  EXPECT_NE(some.explain().find("experts in memory: 1 of 4"), std::string::npos) << some.explain();
+}
+
+TEST(Budget, UnpackedWeightsAreThoseOfTheFile) {
+  const Traffic traffic(6, 2);
+  const MoeLayer whole = MoeLayer::from_file(traffic.path),
+                 layer = with_budget(traffic.path, sizes_of(traffic.path).least);
+  for (std::int64_t e = 5; e >= 0; --e) {
+    Matrix a(96, 40, DType::kFloat32), b(96, 40, DType::kFloat32);
+    ExpertViews to_a, to_b;
+    to_a.down = a.out();
+    to_b.down = b.out();
+    layer.unpack(e, to_a);
+    whole.unpack(e, to_b);
+    EXPECT_EQ(a.bytes(), b.bytes());
+  }
+}
+
+}  // namespace
+}  // namespace moekit::conformance
