@@ -7,12 +7,7 @@
 namespace moekit {
 namespace {
 
-// Both sides of a choice are computed, so that the loops into which these are inlined are of vectors.
-std::int32_t choose(bool first, std::int32_t a, std::int32_t b) noexcept {
-  const std::int32_t mask = -static_cast<std::int32_t>(first);
-  return (a & mask) | (b & ~mask);
-}
-
+// Inlined into the loops below.
 float fp16(std::uint16_t value) noexcept {
   const std::int32_t code = value & 0x7fff, sign = value >> 15;
   const std::int32_t normal = (code << 13) + (112 << 23), special = code << 13 | 0x7f800000;

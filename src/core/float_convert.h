@@ -21,6 +21,12 @@ inline std::uint32_t bits_from_float(float value) noexcept {
   return bits;
 }
 
+/// Both sides are computed, so that loops of choices are of vectors.
+inline std::int32_t choose(bool first, std::int32_t a, std::int32_t b) noexcept {
+  const std::int32_t mask = -static_cast<std::int32_t>(first);
+  return (a & mask) | (b & ~mask);
+}
+
 inline float bf16_to_float(std::uint16_t value) noexcept { return float_from_bits(std::uint32_t{value} << 16); }
 
 inline std::uint16_t float_to_bf16(float value) noexcept {

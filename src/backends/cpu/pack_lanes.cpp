@@ -10,12 +10,7 @@
 namespace moekit::cpu {
 namespace {
 
-// Conversions of numbers that the dtype has. Both sides of a choice are computed, so that loops are of vectors.
-
-std::int32_t choose(bool first, std::int32_t a, std::int32_t b) noexcept {
-  const std::int32_t mask = -static_cast<std::int32_t>(first);
-  return (a & mask) | (b & ~mask);
-}
+// Conversions of numbers that the dtype has.
 
 // Magnitude bits of a float to a code of its magnitude: exponents with another bias from `smallest` on, below it
 // the number of units.

@@ -10,6 +10,22 @@ namespace {
 // The projection whose A is made of x.
 const Projection& first_projection(const ExpertGroup& group) { return is_linear(group) ? group.down : group.up; }
 
+// The rows of x that a gather reads: those of the expert's tokens, or a stretch where it takes all.
+template <class Args>
+void set_rows(const MatrixView& x, const ActiveExpert& active, std::int64_t row, std::int64_t rows, Args& args) {
+  args.x = x.data;
+  args.row_stride = x.row_stride;
+  args.rows = rows;
+  args.columns = x.cols;
+  if (active.token != nullptr) {
+    args.token = active.token + row;
+  } else {
+    args.x =
+        static_cast<const std::byte*>(x.data) + row * x.row_stride * static_cast<std::int64_t>(dtype_size(x.dtype));
+  }
+  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
+}
+
 }  // namespace
 
 void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
@@ -17,19 +33,9 @@ void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t 
   const Projection& projection = first_projection(group);
   if (projection.digits != 0) return gather_integers(active, row, rows, a);
   GatherArgs args;
-  args.x = x_.data;
-  args.row_stride = x_.row_stride;
-  args.rows = rows;
-  args.columns = x_.cols;
+  set_rows(x_, active, row, rows, args);
   args.segments = block_.row_bytes(projection) / kLineBytes;
   args.a = a;
-  if (active.token != nullptr) {
-    args.token = active.token + row;
-  } else {
-    args.x =
-        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
-  }
-  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
   const WeightKernels& kernels = block_.kernels(projection);
   (x_.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32)(args);
 }
@@ -38,21 +44,11 @@ void TileRun::gather_integers(const ActiveExpert& active, std::int64_t row, std:
                               std::byte* a) const noexcept {
   const Projection& projection = first_projection(*active.group);
   IntGatherArgs args;
+  set_rows(x_, active, row, rows, args);
   args.format = &projection.half[0];
   args.digits = projection.digits;
-  args.x = x_.data;
   args.dtype = x_.dtype;
-  args.row_stride = x_.row_stride;
-  args.rows = rows;
-  args.columns = x_.cols;
   args.a = a;
-  if (active.token != nullptr) {
-    args.token = active.token + row;
-  } else {
-    args.x =
-        static_cast<const std::byte*>(x_.data) + row * x_.row_stride * static_cast<std::int64_t>(dtype_size(x_.dtype));
-  }
-  if (active.in_scale != nullptr) args.scale = active.in_scale + row;
   block_.chosen.integer.gather(args);
 }
 
