@@ -3,7 +3,7 @@
 
 #include <dlfcn.h>
 
-#include "core/environment.h"
+#include "backends/cuda/library.h"
 #include "moekit/error.h"
 
 namespace moekit::cuda {
@@ -14,24 +14,16 @@ struct Opened {
   std::string reason;  // empty: usable
 };
 
-// The library stays open: its functions are used until the process ends.
 Opened open_blas() {
+  // 12.5 is the first with the grouped product.
+  const Library library = open_library({"libcublas.so.13", "libcublas.so.12"});
   Opened opened;
-  const std::string folder = environment("MOEKIT_CUDA_LIBRARY_PATH");
-  void* library = nullptr;
-  std::string path;
-  for (const char* name : {"libcublas.so.13", "libcublas.so.12"}) {  // 12.5 is the first with the grouped product
-    path = folder.empty() ? name : folder + "/" + name;
-    if (library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); library != nullptr) break;
-    const char* const error = dlerror();
-    if (opened.reason.empty()) opened.reason = error != nullptr ? error : path;
-  }
-  if (library == nullptr) return opened;
-  opened.reason.clear();
+  opened.reason = library.error;
+  if (library.handle == nullptr) return opened;
   const auto find = [&](auto& member, const char* name) {
-    member = reinterpret_cast<std::remove_reference_t<decltype(member)>>(dlsym(library, name));
+    member = reinterpret_cast<std::remove_reference_t<decltype(member)>>(dlsym(library.handle, name));
     if (member == nullptr && opened.reason.empty())
-      opened.reason = path + " lacks " + name + ": cuBLAS 12.5 or later is needed";
+      opened.reason = library.path + " lacks " + name + ": cuBLAS 12.5 or later is needed";
   };
 #define MOEKIT_CUDA_FIND(member, name, params) find(opened.table.member, #name);
   MOEKIT_CUDA_BLAS_FUNCTIONS(MOEKIT_CUDA_FIND)

@@ -5,7 +5,7 @@
 
 #include <mutex>
 
-#include "core/environment.h"
+#include "backends/cuda/library.h"
 #include "moekit/error.h"
 
 namespace moekit::cuda {
@@ -25,21 +25,17 @@ struct Opened {
   std::string reason;  // empty: usable
 };
 
-// The library stays open: its functions are used until the process ends.
 Opened open_driver() {
+  const Library library = open_library({"libcuda.so.1"});
   Opened opened;
-  const std::string folder = environment("MOEKIT_CUDA_LIBRARY_PATH");
-  const std::string path = folder.empty() ? "libcuda.so.1" : folder + "/libcuda.so.1";
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const char* const error = dlerror();
-    opened.reason = "no driver: " + std::string(error != nullptr ? error : path);
+  if (library.handle == nullptr) {
+    opened.reason = "no driver: " + library.error;
     return opened;
   }
-#define MOEKIT_CUDA_FIND(member, name, params)                                     \
-  opened.table.member = reinterpret_cast<Result(*) params>(dlsym(library, #name)); \
-  if (opened.table.member == nullptr && opened.reason.empty())                     \
-    opened.reason = path + " lacks " #name ": CUDA 12.0 or later is needed";
+#define MOEKIT_CUDA_FIND(member, name, params)                                            \
+  opened.table.member = reinterpret_cast<Result(*) params>(dlsym(library.handle, #name)); \
+  if (opened.table.member == nullptr && opened.reason.empty())                            \
+    opened.reason = library.path + " lacks " #name ": CUDA 12.0 or later is needed";
   MOEKIT_CUDA_DRIVER_FUNCTIONS(MOEKIT_CUDA_FIND)
 #undef MOEKIT_CUDA_FIND
   if (!opened.reason.empty()) return opened;
