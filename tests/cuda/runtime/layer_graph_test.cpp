@@ -64,20 +64,15 @@ TEST_F(LayerGraph, SeveralLayersAndSizesInOneGraph) {
   const BlockConfig config = plain_config();
   const Mode& mode = mode_named("bf16");
   const MoeLayer one = make(config, mode);
-  OnDevice a(config, 5, mode.data), b(config, 12, mode.data);
-  a.set(random_x(config, 5, mode, 1));
-  b.set(random_x(config, 12, mode, 2));
-  one.forward(a.x(), a.y());
-  one.forward(b.x(), b.y());
-  const std::vector<std::byte> want_a = a.download(), want_b = b.download();
+  const TwoBatches both(one, mode, 5, 12);
   const GraphExec exec = capture([&] {
-    one.forward(a.x(), a.y(), {}, nullptr, stream_.get());
-    one.forward(b.x(), b.y(), {}, nullptr, stream_.get());
+    one.forward(both.a.x(), both.a.y(), {}, nullptr, stream_.get());
+    one.forward(both.b.x(), both.b.y(), {}, nullptr, stream_.get());
   });
   ASSERT_NE(exec, nullptr);
   replay(exec);
-  EXPECT_EQ(a.download(), want_a);
-  EXPECT_EQ(b.download(), want_b);
+  EXPECT_EQ(both.a.download(), both.want_a);
+  EXPECT_EQ(both.b.download(), both.want_b);
   const Current current(0);
   EXPECT_EQ(cuGraphExecDestroy(exec), SUCCESS);
 }

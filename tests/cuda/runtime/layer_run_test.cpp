@@ -53,12 +53,7 @@ TEST_F(LayerRun, StreamsInTurnDoNotDisturbEachOther) {
   const MoeLayer layer = make(config, mode);
   const Backend& backend = backend_by_name("cuda");
   const auto first = backend.new_stream({DeviceKind::kCuda, 0}), second = backend.new_stream({DeviceKind::kCuda, 0});
-  OnDevice a(config, 9, mode.data), b(config, 13, mode.data);
-  a.set(random_x(config, 9, mode, 1));
-  b.set(random_x(config, 13, mode, 2));
-  layer.forward(a.x(), a.y());
-  layer.forward(b.x(), b.y());
-  const std::vector<std::byte> want_a = a.download(), want_b = b.download();
+  const auto [a, b, want_a, want_b] = TwoBatches(layer, mode, 9, 13);
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     set_schedule(Schedule::kRandom, seed);
     layer.forward(a.x(), a.y(), {}, nullptr, first.get());
@@ -76,12 +71,7 @@ TEST_F(LayerRun, ANewStreamWithAnOldHandleComesBehindTheOldOne) {
   const Mode& mode = mode_named("bf16");
   const MoeLayer layer = make(config, mode);
   const Backend& backend = backend_by_name("cuda");
-  OnDevice a(config, 9, mode.data), b(config, 13, mode.data);
-  a.set(random_x(config, 9, mode, 1));
-  b.set(random_x(config, 13, mode, 2));
-  layer.forward(a.x(), a.y());
-  layer.forward(b.x(), b.y());
-  const std::vector<std::byte> want_a = a.download(), want_b = b.download();
+  const auto [a, b, want_a, want_b] = TwoBatches(layer, mode, 9, 13);
   int met = 0;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     set_schedule(Schedule::kRandom, seed);

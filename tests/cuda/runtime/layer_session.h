@@ -43,6 +43,11 @@ inline BlockConfig plain_config() {
   return conformance::make_config(conformance::rules()[0], conformance::forms()[2], 4, {24, 16, 24});
 }
 
+inline Matrix random_x(const BlockConfig& config, std::int64_t tokens, const Mode& mode, std::uint64_t seed = 5) {
+  Rng rng(seed);
+  return Matrix::random(rng, tokens, config.expert.input, mode.data);
+}
+
 class LayerSession : public testing::Test {
  protected:
   void SetUp() override {
@@ -67,10 +72,6 @@ class LayerSession : public testing::Test {
     options.dtype = std::string(dtype_name(mode.weights));
     options.device = {DeviceKind::kCuda, device};
     return MoeLayer(config, tensors, options);
-  }
-  static Matrix random_x(const BlockConfig& config, std::int64_t tokens, const Mode& mode, std::uint64_t seed = 5) {
-    Rng rng(seed);
-    return Matrix::random(rng, tokens, config.expert.input, mode.data);
   }
   // Output, ids and weights of all rows.
   static std::vector<std::byte> bits(const Result& result) {
@@ -111,6 +112,21 @@ class OnDevice {
   std::int64_t tokens_, input_, output_;
   DType dtype_;
   Buffer x_, y_;
+};
+
+/// Two batches of different sizes, and what the layer makes of each when it has the device for itself.
+struct TwoBatches {
+  TwoBatches(const MoeLayer& layer, const Mode& mode, std::int64_t tokens_a, std::int64_t tokens_b)
+      : a(layer.config(), tokens_a, mode.data), b(layer.config(), tokens_b, mode.data) {
+    a.set(random_x(layer.config(), tokens_a, mode, 1));
+    b.set(random_x(layer.config(), tokens_b, mode, 2));
+    layer.forward(a.x(), a.y());
+    layer.forward(b.x(), b.y());
+    want_a = a.download();
+    want_b = b.download();
+  }
+  OnDevice a, b;
+  std::vector<std::byte> want_a, want_b;
 };
 
 inline cuda::StreamHandle native(Stream& stream) { return static_cast<cuda::StreamHandle>(stream.native()); }
