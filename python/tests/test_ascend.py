@@ -97,32 +97,20 @@ assert npu.acl.ascend_double_violations() == 0
 
 def test_arrays_of_torch_npu_that_do_not_fit_are_refused(double):
     run("""
+from device_refusals import refused, refuses_arrays_that_do_not_fit
 import npu_arrays as npu
 npu.start()
 layer = moekit.load_layer(path, 0, device="ascend")
 x = np.ones((4, layer.hidden_size), np.float32)
 
-def refused(error, *parts, **call):
-    try:
-        layer(call.pop("x"), **call)
-    except error as e:
-        assert all(part in str(e) for part in parts), e
-    else:
-        raise SystemExit("not refused: " + str(parts))
-
-refused(ValueError, "x is on ascend:1, the layer on ascend:0", x=npu.NpuArray.of(x, index=1))
-refused(ValueError, "last dimension", x=npu.NpuArray.of(x[:, :-1]))
-refused(ValueError, "strided", x=npu.NpuArray.of(x, strides=(1, 4)))
-refused(TypeError, "int32", x=npu.NpuArray.of(x.astype(np.int32)))
-refused(ValueError, "expert_ids must be on ascend:0", x=npu.NpuArray.of(x),
-        expert_ids=np.zeros((4, layer.config["router"]["top_k"]), np.int32))
+refuses_arrays_that_do_not_fit(layer, npu.NpuArray, "ascend")
 npu.NpuArray.new_empty, kept = None, npu.NpuArray.new_empty
 del npu.NpuArray.new_empty
-refused(TypeError, "without new_empty", x=npu.NpuArray.of(x))
+refused(layer, TypeError, "without new_empty", x=npu.NpuArray.of(x))
 npu.NpuArray.new_empty = kept
 import sys
 sys.modules["torch_npu"] = None                              # what import finds where the package is not installed
-refused(moekit.UnsupportedError, "torch_npu", "cannot be imported", x=npu.NpuArray.of(x))
+refused(layer, moekit.UnsupportedError, "torch_npu", "cannot be imported", x=npu.NpuArray.of(x))
 try:
     moekit.load_layer(path, 0)(npu.NpuArray.of(x))
 except ValueError as error:
