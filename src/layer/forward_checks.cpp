@@ -45,17 +45,17 @@ Range byte_range(const void* data, DType dtype, std::int64_t rows, std::int64_t 
 
 }  // namespace
 
-void check_forward(const BlockConfig& config, bool takes_float16, const MatrixView& x, const MutableMatrixView& y,
-                   const RoutingView* routing) {
+void check_forward(const MoeLayer& layer, const MatrixView& x, const MutableMatrixView& y, const RoutingView* routing) {
+  const BlockConfig& config = layer.config();
   check_columns("x", x.cols, config.expert.input);
   check_columns("y", y.cols, config.expert.output);
   if (x.rows < 0 || x.rows > std::numeric_limits<std::int32_t>::max())
     fail("x has " + std::to_string(x.rows) + " rows, expected 0 .. 2^31 - 1");
   if (x.rows != y.rows)
     fail("y has " + std::to_string(y.rows) + " rows, expected the " + std::to_string(x.rows) + " of x");
-  if (x.dtype != DType::kFloat32 && x.dtype != DType::kBFloat16 && !(takes_float16 && x.dtype == DType::kFloat16))
+  if (!layer.takes(x.dtype))
     fail("x has dtype " + std::string(dtype_name(x.dtype)) + ", expected float32" +
-         (takes_float16 ? ", bfloat16 or float16" : " or bfloat16"));
+         (layer.takes(DType::kFloat16) ? ", bfloat16 or float16" : " or bfloat16"));
   if (y.dtype != x.dtype)
     fail("y has dtype " + std::string(dtype_name(y.dtype)) + ", expected the " + std::string(dtype_name(x.dtype)) +
          " of x");

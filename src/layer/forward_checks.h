@@ -7,9 +7,8 @@
 
 namespace moekit {
 
-/// Shapes, dtypes, strides and pointers of a call. Throws std::invalid_argument.
-void check_forward(const BlockConfig& config, bool takes_float16, const MatrixView& x, const MutableMatrixView& y,
-                   const RoutingView* routing);
+/// Shapes, dtypes, strides and pointers of a call of the layer. Throws std::invalid_argument.
+void check_forward(const MoeLayer& layer, const MatrixView& x, const MutableMatrixView& y, const RoutingView* routing);
 
 /// Index, shapes, dtypes and pointers of unpacking an expert packed in `formats`. Throws std::invalid_argument.
 void check_unpack(const BlockConfig& config, const ExpertFormats& formats, std::int64_t expert, bool shared,

@@ -100,7 +100,7 @@ CacheCounts MoeLayer::cache_counts() const { return impl_->packed->cache_counts(
 void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
                        const RoutingView* routing, Stream* stream) const {
   const Impl& impl = *impl_;
-  check_forward(impl.config, takes(DType::kFloat16), x, y, routing);
+  check_forward(*this, x, y, routing);
   const bool host = impl.device.kind == DeviceKind::kCpu;
   // Inputs in device memory are checked by the backend, where they can be read.
   if (host) validate(impl.config.router, impl.limits, inputs, x.rows);
@@ -136,7 +136,7 @@ void MoeLayer::forward_host(const MatrixView& x, const MutableMatrixView& y, con
                             const RoutingView* routing) const {
   const Impl& impl = *impl_;
   if (impl.device.kind == DeviceKind::kCpu) return forward(x, y, inputs, routing);
-  check_forward(impl.config, takes(DType::kFloat16), x, y, routing);
+  check_forward(*this, x, y, routing);
   validate(impl.config.router, impl.limits, inputs, x.rows);
   if (x.rows == 0) return;
 
