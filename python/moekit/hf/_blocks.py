@@ -30,13 +30,22 @@ _SHARED = re.compile(r"(shared_experts?|shared_mlp)\.(gate|up|down)_proj\.weight
 _SHARED_GATE = "shared_expert_gate.weight"
 
 
-def find_blocks(model: nn.Module) -> dict[int, tuple[str, nn.Module]]:
-    """Layer index -> (name, block) of every module outside attention that holds `experts` beside a router."""
-    blocks: dict[int, tuple[str, nn.Module]] = {}
+class Place(NamedTuple):
+    """Where a block belongs."""
+    layer: int
+    experts: str  #: name of the expert set, "" where blocks have one
+
+
+def find_blocks(model: nn.Module, sets: list[str]) -> dict[Place, tuple[str, nn.Module]]:
+    """(name, block) of every module outside attention that holds `experts` beside a router. Where blocks keep several
+    sets of experts apart, each is a block of its own under the set's name: the outer block then stays transformers',
+    which sends every token to its set and adds the shared experts."""
+    blocks: dict[Place, tuple[str, nn.Module]] = {}
     for name, module in model.named_modules():
         found = _LAYER.search(name + ".")
         if found and "experts" in module._modules:
-            blocks.setdefault(int(found[1]), (name, module))
+            own = name.rpartition(".")[2]
+            blocks.setdefault(Place(int(found[1]), own if own in sets else ""), (name, module))
     return blocks
 
 
@@ -119,10 +128,10 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor, *args, **kwargs):
             child.__dict__.pop("forward", None)
         return _own_forward(self, hidden_states, *args, **kwargs)
     _calls.count(_calls.BLOCK)
-    y = moved.layer(hidden_states)
+    y = moved.layer(hidden_states.reshape(-1, moved.hidden) if hidden_states.ndim == 1 else hidden_states)
     if self._moekit_returns_more or _has_listener(self):
         rest = _own_forward(self, hidden_states)
-        return (y, *rest[1:]) if isinstance(rest, tuple) else y
+        return (y.view_as(rest[0]), *rest[1:]) if isinstance(rest, tuple) else y
     return y
 
 
@@ -166,7 +175,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
         return moved
 
 
-def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
+def _pack_from_files(block: nn.Module, path: str, place: Place) -> _moved.Moved:
     """Loads the block's layer and lets go of the module's own weights, which may be on the meta device. Raises
     CheckpointError, UnsupportedError; then nothing has changed."""
     with _moved.lock:
@@ -180,7 +189,7 @@ def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
         if config["shared"]["count"] and not any(key.startswith("shared.") for key in slots):
             raise UnsupportedError(f"[replace_moe] {name}: the model computes the shared expert outside the block, and "
                                    "a layer of files brings its own")
-        moved = _moved.Moved(_files.load(path, index, name, config, dtype, int8_activations), slots, parts, None)
+        moved = _moved.Moved(_files.load(path, *place, name, config, dtype, int8_activations), slots, parts, None)
         _silence(block)
         # What is put in the place of these weights later is packed as it is.
         block.__dict__["_moekit_block"] = block._moekit_block._replace(dtype="auto")
@@ -192,8 +201,8 @@ def _silence(block: nn.Module) -> None:
         child.__dict__["forward"] = types.MethodType(_silent, child)
 
 
-def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
-    """The family, and layer -> configuration of its block. Raises CheckpointError."""
+def _block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
+    """What the configuration says of the model, and the configuration of each of its blocks. Raises CheckpointError."""
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
         path = Path(folder) / "config.json"
@@ -201,7 +210,8 @@ def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
         fields.pop("quantization_config", None)  # of files: what the modules hold is seen from them
         path.write_text(json.dumps(fields))
         info = _core.inspect_model(folder)
-        return info["family"], {layer: _core.block_config(folder, layer) for layer in info["moe_layers"]}
+        return info, {Place(layer, experts): _core.block_config(folder, layer, experts)
+                      for layer in info["moe_layers"] for experts in info["expert_sets"] or [""]}
 
 
 @torch.no_grad()
@@ -211,7 +221,9 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
     `config` says which family it is. Weights move into the packed layers (see `moekit.hf`). Outputs keep their form,
-    and `output_router_logits=True` still works: the router then runs a second time, in torch.
+    and `output_router_logits=True` still works: the router then runs a second time, in torch. Where blocks keep several
+    expert sets apart (ERNIE 4.5 VL) each set is replaced, and the block around them stays transformers': it sends every
+    token to its set, as the mask of token types says, and adds the shared experts, in torch.
 
     dtype: "auto" keeps the weights as the model has them, FP8 ones included. Or the name of a weight format ("int8",
     "int4", "fp8", "mxfp4", "bfloat16", ...) into which plain weights are converted while they move, block by block;
@@ -233,16 +245,16 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     `restore(model)` undoes them.
     """
     path = None if path is None else _files.local_path(path)
-    family, configs = _block_configs(model)
-    blocks = find_blocks(model)
-    if missing := [layer for layer in configs if layer not in blocks]:
+    info, configs = _block_configs(model)
+    blocks = find_blocks(model, info["expert_sets"])
+    if missing := sorted({place.layer for place in configs if place not in blocks}):
         raise CheckpointError(f"[replace_moe] no block with experts in layers {missing} of {type(model).__name__}, "
-                              f"family {family}")
+                              f"family {info['family']}")
     layers = {}
-    for index, config in configs.items():
-        name, block = blocks[index]
+    for place, config in configs.items():
+        name, block = blocks[place]
         block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations)
-        moved = _pack(block) if path is None else _pack_from_files(block, path, index)
+        moved = _pack(block) if path is None else _pack_from_files(block, path, place)
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)
         block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)
