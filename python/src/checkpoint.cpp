@@ -77,6 +77,19 @@ py::list weights_of(const std::string& path, const std::vector<std::int64_t>& la
   return out;
 }
 
+/// The layer without the shared experts of its block: for models that compute them beside it.
+MoeLayer load_routed(const std::string& path, std::int64_t layer, const LayerOptions& options,
+                     const std::string& experts) {
+  if (is_converted(path))
+    throw UnsupportedError("[load] " + path + " is converted, and its layers hold shared experts, which the model " +
+                           "computes beside the block: expected the checkpoint that it was converted from");
+  LoadedBlock block = load_block(path, layer, experts);
+  block.config.shared = {};
+  block.tensors.shared.clear();
+  block.tensors.shared_gate = {};
+  return MoeLayer(block.config, block.tensors, options);
+}
+
 /// The conversion, after which the GIL is taken back for `progress` at each layer.
 py::dict convert(const std::string& path, const std::string& out, const std::string& dtype, bool force,
                  bool nonfinite_scales, const py::object& progress) {
@@ -116,23 +129,29 @@ py::dict convert(const std::string& path, const std::string& out, const std::str
 }  // namespace
 
 void bind_checkpoint(py::module_& module) {
-  module.def("load_layer",
-             [](const std::string& path, std::int64_t layer, const std::string& dtype, const std::string& device,
-                const std::string& backend, bool nonfinite_scales, bool map_files, bool int8_activations,
-                std::int64_t memory_budget, const std::string& experts) {
-               if (memory_budget < 0)
-                 throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
-                                       " bytes, expected from 0 (no limit)");
-               const LayerOptions options{dtype,
-                                          parse_device(device),
-                                          backend,
-                                          nonfinite_scales,
-                                          map_files,
-                                          int8_activations,
-                                          static_cast<std::size_t>(memory_budget)};
-               const ReleaseGil released;
-               return std::make_shared<MoeLayer>(load_layer(path, layer, options, experts));
-             });
+  module.def(
+      "load_layer",
+      [](const std::string& path, std::int64_t layer, const std::string& dtype, const std::string& device,
+         const std::string& backend, bool nonfinite_scales, bool map_files, bool int8_activations,
+         std::int64_t memory_budget, const std::string& experts, bool shared) {
+        if (memory_budget < 0)
+          throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
+                                " bytes, expected from 0 (no limit)");
+        const LayerOptions options{dtype,
+                                   parse_device(device),
+                                   backend,
+                                   nonfinite_scales,
+                                   map_files,
+                                   int8_activations,
+                                   static_cast<std::size_t>(memory_budget)};
+        const ReleaseGil released;
+        return std::make_shared<MoeLayer>(shared ? load_layer(path, layer, options, experts)
+                                                 : load_routed(path, layer, options, experts));
+      },
+      py::arg("path"), py::arg("layer"), py::arg("dtype") = "auto", py::arg("device") = "cpu",
+      py::arg("backend") = "auto", py::arg("nonfinite_scales") = false, py::arg("map_files") = true,
+      py::arg("int8_activations") = false, py::arg("memory_budget") = 0, py::arg("experts") = "",
+      py::arg("shared") = true);
   module.def("convert_model", &convert);
   module.def("is_converted", &is_converted);
   module.def(

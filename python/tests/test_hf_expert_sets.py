@@ -9,10 +9,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 import moekit  # noqa: E402
 import moekit.hf as hf  # noqa: E402
-from hf_models import error, fresh_counters, write_checkpoints  # noqa: E402,F401
+from hf_models import error, float32_kernels, fresh_counters, write_checkpoints  # noqa: E402,F401
 
 SETS = ("text_moe", "vision_moe")
-NAMES = [f"model.language_model.layers.{i}.mlp.{name}" for i in (1, 2) for name in SETS]
+NAMES = [f"model.language_model.layers.{i}.mlp.{name}" for i in (1, 2) for name in (*SETS, "shared_experts")]
 IMAGE, BEGIN, END = 30, 31, 32
 VISION = dict(depth=1, hidden_size=8, num_heads=2, intermediate_size=12, patch_size=2)
 
@@ -60,13 +60,13 @@ def test_logits_of_whole_models(images):
 
     layers = hf.replace_moe(model)
     assert list(layers) == NAMES
-    assert [layer.config["expert"]["intermediate"] for layer in layers.values()] == [11, 5, 11, 5]
+    assert [layer.config["expert"]["intermediate"] for layer in layers.values()] == [11, 5, 22] * 2
     hf.reset_calls()
     got = model(**inputs, output_router_logits=True)
     assert error(got.logits, want.logits) <= 1e-4
     for a, b in zip(got.router_logits, want.router_logits, strict=True):
         assert error(a, b) <= 1e-4
-    assert hf.calls() == {"moekit block": 2 * sets}
+    assert hf.calls() == {"moekit block": 2 * sets, "moekit shared experts": 2}
     hf.restore(model)
     assert torch.equal(model(**inputs).logits, want.logits)
 
@@ -98,7 +98,8 @@ def test_weights_are_held_once_and_saved(way, tmp_path):
         model.set_experts_implementation("moekit")
         model(**inputs)
     moved = {name for name, p in model.named_parameters() if p.is_meta}
-    assert moved >= {name for name in state if "_moe.experts." in name}
+    assert moved == {name for name in state if "_moe.experts." in name
+                     or way == "blocks" and ".shared_experts." in name}
     assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
     model.save_pretrained(tmp_path)  # in the published layout
     again = type(model).from_pretrained(tmp_path, dtype=torch.float32, experts_implementation="eager")
@@ -142,3 +143,60 @@ def test_training_is_eager():
     assert torch.equal(loss, want)
     for (name, p), q in zip(model.named_parameters(), twin.parameters()):
         assert (p.grad is None) == (q.grad is None) and (p.grad is None or torch.equal(p.grad, q.grad)), name
+
+
+@torch.no_grad()
+def test_quantised_while_weights_move(float32_kernels):  # noqa: F811
+    model, inputs = make_model(), prompt()
+    want = model(**inputs).logits
+    assert {layer.dtype for layer in hf.replace_moe(model, "int8").values()} == {"int8"}
+    got = model(**inputs).logits
+    assert error(got, want) > 1e-3 and "eager" not in str(hf.calls())
+    hf.restore(model)  # the converted values come back
+    assert error(got, model(**inputs).logits) <= 1e-4
+
+
+@pytest.mark.parametrize("original", [True, False])
+@torch.no_grad()
+def test_blocks_from_files(original, tmp_path):
+    """Sets come from the files, in either layout; shared experts stand beside them in the model."""
+    model, inputs = make_model(), prompt()
+    want, state = model(**inputs).logits, {name: t.clone() for name, t in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "files", save_original_format=original)
+    layers = hf.replace_moe(model, path=tmp_path / "files")
+    assert list(layers) == NAMES and error(model(**inputs).logits, want) <= 1e-4
+    assert hf.calls() == {"moekit block": 4, "moekit shared experts": 2}
+    assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
+    hf.restore(model)
+    assert torch.equal(model(**inputs).logits, want)
+    moekit.convert(tmp_path / "files", tmp_path / "converted")
+    with pytest.raises(moekit.UnsupportedError, match="its layers hold shared experts"):
+        hf.replace_moe(model, path=tmp_path / "converted")
+    hf.restore(model)
+    assert torch.equal(model(**inputs).logits, want)
+
+
+@torch.no_grad()
+def test_shared_experts_that_are_not_understood():
+    model, inputs = make_model(), prompt()
+    want = model(**inputs).logits
+    block = model.model.language_model.layers[2].mlp
+    block.shared_experts.register_parameter("more", torch.nn.Parameter(torch.zeros(2)))
+    with pytest.raises(moekit.CheckpointError, match=r"layers\.2\.mlp\.shared_experts\.more is not understood"):
+        hf.replace_moe(model)
+    hf.restore(model)
+    assert not any(p.is_meta for p in model.parameters())
+    assert torch.equal(model(**inputs).logits, want)
+
+
+@torch.no_grad()
+def test_weights_put_in_later_are_used():
+    model, inputs = make_model(), prompt()
+    hf.replace_moe(model)
+    torch.manual_seed(7)
+    fresh = {name: torch.randn_like(t) * 0.3 if "experts" in name else t for name, t in model.state_dict().items()}
+    model.load_state_dict(fresh)
+    got = model(**inputs).logits
+    assert "eager" not in str(hf.calls())
+    hf.restore(model)
+    assert error(got, model(**inputs).logits) <= 1e-4

@@ -19,7 +19,7 @@ from torch import nn
 
 from .. import CheckpointError, UnsupportedError, _core
 from ..layer import MoeLayer
-from . import _calls, _conditions, _files, _moved, _quantised
+from . import _calls, _conditions, _files, _moved, _quantised, _shared
 from ._experts import expert_tensors
 from ._layout import Layout
 
@@ -81,19 +81,15 @@ def _gather(block: nn.Module, name: str):
             tensors["router.selection_bias"] = tensor.flatten()
         elif found := _SHARED.fullmatch(key):
             linear = block.get_submodule(f"{found[1]}.{found[2]}_proj")
-            tensors[f"shared.0.{found[2]}"] = _weight(linear)
+            tensors[f"shared.0.{found[2]}"] = _quantised.weight_of(linear)
             slots[f"shared.{found[2]}"] = _moved.Slot(linear, "weight")
         elif key == _SHARED_GATE:
-            gate = _weight(block.get_submodule("shared_expert_gate"))
+            gate = _quantised.weight_of(block.get_submodule("shared_expert_gate"))
             tensors["shared_gate"] = gate if isinstance(gate, torch.Tensor) else gate.dequantise()
         else:
             raise CheckpointError(f"[replace_moe] {name}.{key} {list(tensor.shape)} is not understood")
     return ({key: t.detach() if isinstance(t, torch.Tensor) else t for key, t in tensors.items()}, slots,
             Parts(layout, count))
-
-
-def _weight(linear: nn.Module):
-    return _quantised.linear_weight(linear) if _quantised.is_quantised(linear, "weight") else linear.weight
 
 
 def _silent(_self, hidden_states, *_args, **_kwargs):
@@ -163,10 +159,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
         if reason := _conditions.why_not_parameters(parameters, quantised):
             raise CheckpointError(f"[replace_moe] {name}: {reason}")
         for key in quantised:
-            own = "mxfp4" if parameters[key].dtype == torch.int8 else "fp8"
-            if dtype not in ("auto", own):
-                raise UnsupportedError(f"[replace_moe] {name}: {key} is {own}, and its codes could not come back from "
-                                       f"dtype {dtype!r}: expected 'auto' or {own!r}")
+            _quantised.refuse_dtype(f"{name}: {key}", parameters[key], dtype)
         if not any(key.startswith("shared.") for key in tensors):
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
         layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations)
@@ -186,10 +179,10 @@ def _pack_from_files(block: nn.Module, path: str, place: Place) -> _moved.Moved:
         if quantised := [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]:
             raise UnsupportedError(f"[replace_moe] {name}: {quantised[0]} is quantised in the model already: call "
                                    "replace_moe(model) without a path")
-        if config["shared"]["count"] and not any(key.startswith("shared.") for key in slots):
-            raise UnsupportedError(f"[replace_moe] {name}: the model computes the shared expert outside the block, and "
-                                   "a layer of files brings its own")
-        moved = _moved.Moved(_files.load(path, *place, name, config, dtype, int8_activations), slots, parts, None)
+        # Without shared slots the model computes the shared expert outside the block.
+        beside = config["shared"]["count"] > 0 and not any(key.startswith("shared.") for key in slots)
+        layer = _files.load(path, *place, name, config, dtype, int8_activations, shared=not beside)
+        moved = _moved.Moved(layer, slots, parts, None)
         _silence(block)
         # What is put in the place of these weights later is packed as it is.
         block.__dict__["_moekit_block"] = block._moekit_block._replace(dtype="auto")
@@ -222,8 +215,8 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
     `config` says which family it is. Weights move into the packed layers (see `moekit.hf`). Outputs keep their form,
     and `output_router_logits=True` still works: the router then runs a second time, in torch. Where blocks keep several
-    expert sets apart (ERNIE 4.5 VL) each set is replaced, and the block around them stays transformers': it sends every
-    token to its set, as the mask of token types says, and adds the shared experts, in torch.
+    expert sets apart (ERNIE 4.5 VL) each set is replaced, and their shared experts; the block around them stays
+    transformers': it sends every token to its set, as the mask of token types says, and adds the shared experts.
 
     dtype: "auto" keeps the weights as the model has them, FP8 ones included. Or the name of a weight format ("int8",
     "int4", "fp8", "mxfp4", "bfloat16", ...) into which plain weights are converted while they move, block by block;
@@ -234,7 +227,8 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
 
     path: the checkpoint that the model was loaded from (folder, GGUF file, folder of `moekit convert`, or a name in the
     hub's local cache). Blocks are then loaded from it with `moekit.load_layer(path, layer, dtype)`, at their published
-    width, and the model's own expert weights are let go, block by block: for checkpoints that transformers
+    width, and the model's own expert weights are let go, block by block (shared experts that stand beside the blocks are
+    packed from the model's): for checkpoints that transformers
     dequantises, as FP8 on a CPU. They may be on the meta device, never loaded. `state_dict` and `restore` give the
     dequantised weights in the parameters' dtype; after `restore`, or other changes of weights, blocks are packed from
     the parameters. A checkpoint of another configuration is a CheckpointError that says what differs; the router's
@@ -260,6 +254,10 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
         block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)
         block.__dict__["forward"] = types.MethodType(_forward, block)
         layers[name] = moved.layer
+        if [place.experts] == info["expert_sets"][-1:] and config["shared"]["count"]:
+            beside = name.rpartition(".")[0] + ".shared_experts"
+            layers[beside] = _shared.replace_shared(model.get_submodule(beside), beside, config["shared"]["expert"],
+                                                    dtype, int8_activations)
     return layers
 
 
