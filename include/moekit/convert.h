@@ -25,7 +25,7 @@ struct ConvertedLayer {
 struct ConvertedModel {
   std::string family;
   std::int64_t num_layers = 0;
-  std::vector<ConvertedLayer> layers;  // by rising layer; of one layer, in the order of its expert sets
+  std::vector<ConvertedLayer> layers;  // by rising layer; the sets of one in their order, the first is the default
 };
 
 struct ConvertOptions {
@@ -38,9 +38,9 @@ struct ConvertOptions {
   std::function<void(std::int64_t done, std::int64_t total)> progress;
 };
 
-/// Writes the packed layers of the checkpoint `path` into the folder `out`: one file a layer (and expert set: shared
-/// experts are in the files of all sets), then moekit.json, whose
-/// renaming into place is the moment of change. Whoever dies before it leaves the folder as it was (and files that the
+/// Writes the packed layers of the checkpoint `path` into the folder `out`: one file a layer, then moekit.json, whose
+/// renaming into place is the moment of change. Where blocks keep several expert sets apart, each has a file, with the
+/// shared experts in all of them. Whoever dies before the renaming leaves the folder as it was (and files that the
 /// next conversion removes); a folder has one writer at a time. Holds one packed layer at a time.
 /// Throws CheckpointError: for the checkpoint as load_layer does; when `out` is the checkpoint, holds other files,
 /// holds a converted model and `force` is false, or is being written by another process; and when writing fails.

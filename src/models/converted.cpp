@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
+#include <utility>
 
 #include "checkpoint/file.h"
 #include "checkpoint/json_value.h"
@@ -55,6 +57,7 @@ ConvertedModel parse_manifest(const std::string& text, const std::string& file) 
   if (fields.integer("version") != kVersion) fields.fail("version", std::to_string(kVersion));
   ConvertedModel model = {fields.text("family"), fields.integer("num_layers"), {}};
   if (fields.at("layers").array() == nullptr) fields.fail("layers", "a list");
+  std::set<std::pair<std::int64_t, std::string>> seen;
   for (const Json& entry : *fields.at("layers").array()) {
     if (entry.object() == nullptr) checkpoint_error(kOperation, file, "a layer is " + entry.text());
     const Fields each = {*entry.object(), file};
@@ -64,20 +67,19 @@ ConvertedModel parse_manifest(const std::string& text, const std::string& file) 
     const std::int64_t last = model.layers.empty() ? -1 : model.layers.back().layer;
     if (layer.layer >= model.num_layers || layer.layer < last)
       each.fail("layer", "rising numbers below " + std::to_string(model.num_layers));
-    for (const ConvertedLayer& other : model.layers)
-      if (other.layer == layer.layer && (other.experts == layer.experts || other.experts.empty()))
-        each.fail("layer", "one entry for each layer and expert set");
+    if (!seen.emplace(layer.layer, layer.experts).second) each.fail("layer", "one entry for each layer and expert set");
+    if (!model.layers.empty() && layer.experts.empty() != model.layers.front().experts.empty())
+      each.fail("layer", "expert sets with a name in all layers or in none");
     model.layers.push_back(std::move(layer));
   }
   return model;
 }
 
-/// Names of the expert sets, in the order of the layers' files; empty where blocks have one.
+/// Names of the expert sets, those of the first layer; empty where blocks have one.
 std::vector<std::string> expert_sets(const ConvertedModel& model) {
   std::vector<std::string> names;
   for (const ConvertedLayer& layer : model.layers)
-    if (!layer.experts.empty() && std::find(names.begin(), names.end(), layer.experts) == names.end())
-      names.push_back(layer.experts);
+    if (!layer.experts.empty() && layer.layer == model.layers.front().layer) names.push_back(layer.experts);
   return names;
 }
 
@@ -88,10 +90,10 @@ std::vector<std::string> set_of(const PackedLayer& packed) {
 
 [[noreturn]] void fail_set(const std::string& path, const std::string& asked, const std::vector<std::string>& known) {
   std::string list;
-  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
+  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + printable(name);
   checkpoint_error(kOperation, path,
                    "no expert set " + in_quotes(asked) + ": there " +
-                       (known.empty() ? "is one, without a name" : (known.size() > 1 ? "are " : "is ") + list));
+                       (known.empty() ? "is one, which has no name" : (known.size() > 1 ? "are " : "is ") + list));
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ std::size_t find_set(const Family& family, const std::string& name, const Config
     if (name == family.sets[i].name) return i;
     known += (known.empty() ? "" : ", ") + std::string(family.sets[i].name);
   }
-  config.fail("no expert set " + in_quotes(name) + ": those of family " + family.name + " are " +
-              (known.empty() ? "one, without a name" : known));
+  config.fail("no expert set " + in_quotes(name) + ": family " + family.name + " has " +
+              (known.empty() ? "one, which has no name" : known));
 }
 
 void check_set_layers(const Family& family, Config& config) {

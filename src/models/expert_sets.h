@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks with several sets of experts: which set is asked for, and what a checkpoint calls its tensors.
 //
-// Two layouts. With a folder for each set: "text_moe.gate.weight", "text_moe.experts.gate_up_proj", ... as in a block of
-// its own. Without: names of ExpertSet for the routers, and one list of experts, numbered through all sets.
+// Two layouts. With a folder for each set: "text_moe.gate.weight", "text_moe.experts.gate_up_proj", ... as in a block
+// of its own. Without: names of ExpertSet for the routers, and one list of experts, numbered through all sets.
 #pragma once
 
 #include <cstddef>
