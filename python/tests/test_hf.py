@@ -29,8 +29,8 @@ BROKEN = {"glm4v_moe": "three-part rotary dimensions", "mistral4": "no rotary di
 HOOKLESS = {"dbrx", "dbrx_plain", "jetmoe", "llama4", "longcat_flash", "step3p7"}
 # What replace_moe refuses, and what the error names.
 REFUSED = {"axk1": "post_mlp_layernorm", "dbrx": "stacked", "dbrx_plain": "stacked", "deepseek_v4": "tid2eid",
-           "gemma4": "self_attn", "inkling": "global_scale", "jetmoe": "no block", "longcat_flash": "shapes",
-           "minimax_m3": "gate_up_proj"}
+           "diffusion_gemma": "self_attn", "gemma4": "self_attn", "inkling": "global_scale", "jetmoe": "no block",
+           "longcat_flash": "shapes", "minimax_m3": "gate_up_proj"}
 # Two expert sets, of which text goes to the first, and shared experts beside them.
 SETS = "ernie4_5_vl_moe"
 CASES = sorted(write_checkpoints.FAMILIES)

@@ -176,9 +176,10 @@ struct Family {
   std::vector<std::string> shared_gate_weight = {"shared_expert_gate.weight"};
 };
 
-/// Families that others start from: softmax with weights cast back, also with a selection bias, and sigmoid with a
-/// selection bias and groups.
+/// Families that others start from: softmax with weights cast back, also with a selection bias; softmax behind a norm
+/// and a scale; and sigmoid with a selection bias and groups.
 Family ernie4_5_moe();
+Family gemma4();
 Family qwen3_moe();
 Family deepseek_v3();
 

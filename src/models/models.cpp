@@ -21,13 +21,13 @@ Family deepseek_ocr2();
 Family deepseek_v2();
 Family deepseek_v32();
 Family deepseek_v4();
+Family diffusion_gemma();
 Family dots1();
 Family dots3_note();
 Family ernie4_5_vl_moe();
 Family exaone_moe();
 Family flex_olmo();
 Family flint();
-Family gemma4();
 Family glm4_moe();
 Family glm4_moe_lite();
 Family glm4v_moe();
@@ -88,6 +88,7 @@ const std::vector<Family>& families() {
       deepseek_v3(),
       deepseek_v32(),
       deepseek_v4(),
+      diffusion_gemma(),
       dots1(),
       dots3_note(),
       ernie4_5_moe(),

@@ -102,6 +102,8 @@ FAMILIES = {
                                        num_experts_per_tok=3, num_hidden_layers=2, mlp_layer_types=["hash_moe", "moe"],
                                        layer_types=["sliding_attention"] * 2, q_lora_rank=5, o_groups=1, o_lora_rank=4,
                                        hc_mult=2, swiglu_limit=1.0)),
+    "diffusion_gemma": ("DiffusionGemma", dict(QWEN, hidden_size=16, top_k_experts=3, num_hidden_layers=2,
+                                               layer_types=["sliding_attention", "full_attention"])),
     "dots3_note": ("Dots3NoteText", dict(SIGMOID, pad_token_id=1, n_shared_experts=2,
                                          shared_experts_intermediate_size=9, **INDEXER)),
     "flint": ("Flint", dict(SHARED, num_hidden_layers=3, mlp_only_layers=[1])),
@@ -155,4 +157,5 @@ FAMILIES = {
 }
 # Families whose checkpoints have another model_type than the class that computes their block, or another model class.
 MODEL_TYPES = {"kimi_k2": "kimi_k2"}
-MODEL_CLASSES = {"Qwen3OmniMoe": "Qwen3OmniMoeThinkerTextModel", "Ernie4_5_VLMoe": "Ernie4_5_VLMoeTextModel"}
+MODEL_CLASSES = {"Qwen3OmniMoe": "Qwen3OmniMoeThinkerTextModel", "Ernie4_5_VLMoe": "Ernie4_5_VLMoeTextModel",
+                 "DiffusionGemma": "DiffusionGemmaEncoderTextModel"}

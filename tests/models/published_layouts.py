@@ -152,6 +152,13 @@ def inkling(config: dict, tensors: dict) -> tuple[dict, dict]:
     return {"model_type": "inkling_mm_model", "text_config": config}, out
 
 
+def diffusion_gemma(config: dict, tensors: dict) -> tuple[dict, dict]:
+    """The decoder's weights, which the encoder shares, beside a buffer of the encoder's own."""
+    out = {"model.decoder." + name: tensor for name, tensor in tensors.items()}
+    out["model.encoder.language_model.layers.1.layer_scalar"] = torch.ones(1)
+    return {"model_type": "diffusion_gemma", "text_config": config}, out
+
+
 def ernie4_5_vl_moe(config: dict, tensors: dict) -> tuple[dict, dict]:
     """What the multimodal class writes: one list of experts for both sets. The model's other parts are left out."""
     from transformers import Ernie4_5_VLMoeConfig, Ernie4_5_VLMoeForConditionalGeneration
@@ -167,8 +174,8 @@ def ernie4_5_vl_moe(config: dict, tensors: dict) -> tuple[dict, dict]:
 
 
 PUBLISHED = {each.__name__: each for each in (
-    bailing_hybrid, deepseek_v4, ernie4_5_vl_moe, hunyuan_v1_moe, inkling, kimi_k2, kimi_linear, longcat_flash,
-    minimax_m3, nemotron_h, qwen3_5_moe, qwen3_omni_moe, qwen3_vl_moe, step3p7)}
+    bailing_hybrid, deepseek_v4, diffusion_gemma, ernie4_5_vl_moe, hunyuan_v1_moe, inkling, kimi_k2, kimi_linear,
+    longcat_flash, minimax_m3, nemotron_h, qwen3_5_moe, qwen3_omni_moe, qwen3_vl_moe, step3p7)}
 
 
 def publish(family: str, config: dict, tensors: dict[str, torch.Tensor]) -> tuple[dict, dict] | None:
