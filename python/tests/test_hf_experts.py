@@ -144,3 +144,20 @@ def test_activations_of_transformers_are_recognised():
     fp8 = dict(gate_softcap=None, up_softcap=None, swiglu_alpha=None, swiglu_limit=None, limit=None)
     assert recognise(bare(FP8Experts, act_fn=silu, **fp8)) == {"act": "silu"}
     assert recognise(bare(FP8Experts, act_fn=silu, **{**fp8, "gate_softcap": 30.0, "up_softcap": 30.0})) is None
+
+
+@torch.no_grad()
+def test_parameters_of_two_modules_stay_in_torch():
+    """As in Diffusion Gemma, whose encoder and decoder have one set of weights: neither module sees the other's moves."""
+    torch.manual_seed(0)
+    one, two = (plain_experts()(Config(torch.nn.functional.silu)).eval() for _ in range(2))
+    two.gate_up_proj, two.down_proj = one.gate_up_proj, one.down_proj
+    x, ids, weights = torch.randn(7, 5), torch.randint(0, 3, (7, 2)), torch.rand(7, 2)
+    one.config._experts_implementation = two.config._experts_implementation = "eager"
+    want = one(x, ids, weights)
+    one.config._experts_implementation = two.config._experts_implementation = "moekit"
+    with pytest.warns(UserWarning, match="gate_up_proj is a parameter of another module as well"):
+        for experts in (one, two, one, two):
+            torch.testing.assert_close(experts(x, ids, weights), want)
+    assert two.gate_up_proj is one.gate_up_proj and two.down_proj is one.down_proj
+    assert hf.calls() == {"moekit experts": 1, "eager: gate_up_proj is a parameter of another module as well": 3}

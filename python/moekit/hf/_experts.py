@@ -27,6 +27,8 @@ def pack_experts(experts: nn.Module, top_k: int) -> _moved.Moved:
             moved.restore()  # somebody put a new parameter in place of a packed one
         layout = Layout.of(experts)
         parameters = {name: experts._parameters[name] for name in layout.names}
+        if name := _moved.shared(parameters):
+            raise Declined(f"{name} is a parameter of another module as well")
         quantised = {name for name in layout.names if _quantised.is_quantised(experts, name)}
         if reason := _conditions.why_not_parameters(parameters, quantised):
             raise Declined(reason)

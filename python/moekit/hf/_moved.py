@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import types
+import weakref
 from typing import Callable, Iterator, NamedTuple
 
 import torch
@@ -20,6 +21,9 @@ from . import _files, _quantised
 lock = threading.RLock()  # held while weights move, either way
 
 _KEY = "_moekit"  # where a module keeps what holds its weights
+_SHARED = "_moekit_shared"  # where a parameter says that several modules have it
+
+_holders: weakref.WeakValueDictionary[int, "Moved"] = weakref.WeakValueDictionary()  # by id of a parameter that moved
 
 
 class Slot(NamedTuple):
@@ -44,6 +48,7 @@ class Moved:
                 owner._parameters[name] = nn.Parameter(torch.empty_like(parameter, device="meta"),
                                                        requires_grad=parameter.requires_grad)
                 parameter.data = parameter.data.new_empty(0)
+                _holders[id(parameter)] = self
                 self._kept[key] = parameter
             for owner in self._owners():
                 _watch(owner, self)
@@ -98,6 +103,7 @@ class Moved:
             for key, tensor in self.unpack(gone).items():
                 owner, name = self.slots[key]
                 parameter = self._kept[key]
+                _holders.pop(id(parameter), None)
                 if parameter.is_meta:  # never had memory, and cannot get any
                     parameter = nn.Parameter(tensor, requires_grad=False)
                 else:
@@ -124,6 +130,18 @@ class Moved:
     def __reduce__(self):
         raise TypeError("[moekit.hf] a model whose weights are packed cannot be pickled: call moekit.hf.restore(model) "
                         "first, or save its state_dict() or use save_pretrained(), which unpack")
+
+
+def shared(parameters: dict[str, nn.Parameter]) -> str | None:
+    """The first of these parameters that another module has as well, None when there is none. Neither module can tell
+    when the other's weights change or are asked for: those that moved come back, and stay."""
+    for name, parameter in parameters.items():
+        if (holder := _holders.get(id(parameter))) is not None:
+            holder.restore()
+            setattr(parameter, _SHARED, True)
+        if getattr(parameter, _SHARED, False):
+            return name
+    return None
 
 
 def moved_of(module: nn.Module) -> Moved | None:
