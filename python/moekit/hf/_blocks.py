@@ -124,6 +124,7 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor, *args, **kwargs):
             child.__dict__.pop("forward", None)
         return _own_forward(self, hidden_states, *args, **kwargs)
     _calls.count(_calls.BLOCK)
+    # ERNIE 4.5 VL picks the elements of a set's rows, which come flat, and asks for them flat.
     y = moved.layer(hidden_states.reshape(-1, moved.hidden) if hidden_states.ndim == 1 else hidden_states)
     if self._moekit_returns_more or _has_listener(self):
         rest = _own_forward(self, hidden_states)
@@ -254,7 +255,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
         block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)
         block.__dict__["forward"] = types.MethodType(_forward, block)
         layers[name] = moved.layer
-        if [place.experts] == info["expert_sets"][-1:] and config["shared"]["count"]:
+        if config["shared"]["count"] and [place.experts] == info["expert_sets"][-1:]:  # once for all sets of a layer
             beside = name.rpartition(".")[0] + ".shared_experts"
             layers[beside] = _shared.replace_shared(model.get_submodule(beside), beside, config["shared"]["expert"],
                                                     dtype, int8_activations)
