@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "backends/cpu/limits.h"
@@ -17,6 +18,15 @@ namespace moekit::bench {
 
 // One Qwen3-30B-A3B block: hidden, intermediate, experts, experts a token.
 constexpr std::int64_t kHidden = 2048, kIntermediate = 768, kExperts = 128, kTopK = 8;
+
+/// Dense softmax modules.
+struct DenseShape {
+  std::int64_t experts, input, output, batch;
+};
+constexpr DenseShape kDenseShapes[] = {
+    {4, 10, 5, 32}, {8, 512, 512, 1}, {8, 512, 512, 64}, {8, 512, 512, 1024}, {64, 1024, 1024, 256}};
+/// dtype/ExIxO/batch:B
+std::string dense_name(DType dtype, const DenseShape& shape);
 
 /// Limits of this run, measured on first use; limits/ benchmarks raise them when they see more.
 cpu::Limits& limits();

@@ -8,13 +8,7 @@
 namespace moekit::bench {
 namespace {
 
-struct Shape {
-  std::int64_t experts, input, output, batch;
-};
-constexpr Shape kShapes[] = {
-    {4, 10, 5, 32}, {8, 512, 512, 1}, {8, 512, 512, 64}, {8, 512, 512, 1024}, {64, 1024, 1024, 256}};
-
-void run(benchmark::State& state, const Shape& shape, DType dtype) {
+void run(benchmark::State& state, const DenseShape& shape, DType dtype) {
   const auto size = static_cast<std::int64_t>(dtype_size(dtype));
   const std::int64_t matrix = shape.input * shape.output;
   const AlignedBuffer weights = random_values(
@@ -48,16 +42,18 @@ void run(benchmark::State& state, const Shape& shape, DType dtype) {
 
 }  // namespace
 
+std::string dense_name(DType dtype, const DenseShape& shape) {
+  return std::string(dtype_name(dtype)) + "/" + std::to_string(shape.experts) + "x" + std::to_string(shape.input) +
+         "x" + std::to_string(shape.output) + "/batch:" + std::to_string(shape.batch);
+}
+
 void register_dense() {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
-    for (const Shape& s : kShapes) {
-      const std::string name = "dense/" + std::string(dtype_name(dtype)) + "/" + std::to_string(s.experts) + "x" +
-                               std::to_string(s.input) + "x" + std::to_string(s.output) +
-                               "/batch:" + std::to_string(s.batch);
-      benchmark::RegisterBenchmark(name.c_str(), [s, dtype](benchmark::State& state) { run(state, s, dtype); })
+    for (const DenseShape& shape : kDenseShapes)
+      benchmark::RegisterBenchmark(("dense/" + dense_name(dtype, shape)).c_str(),
+                                   [shape, dtype](benchmark::State& state) { run(state, shape, dtype); })
           ->UseRealTime()
           ->Unit(benchmark::kMicrosecond);
-    }
 }
 
 }  // namespace moekit::bench

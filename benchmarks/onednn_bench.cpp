@@ -52,6 +52,35 @@ void run(benchmark::State& state, DType dtype, std::int64_t m, std::int64_t k, s
   state.SetLabel(primitive.impl_info_str());
 }
 
+// The products of a dense softmax module alone: gate and all experts as one matrix, no bias, softmax or weighted sum. A
+// module through oneDNN takes longer than this.
+void run_dense(benchmark::State& state, DType dtype, const DenseShape& shape) {
+  const auto type = dtype == DType::kBFloat16 ? memory::data_type::bf16 : memory::data_type::f32;
+  const std::int64_t columns = shape.experts * (1 + shape.output);
+  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  dnnl::stream stream(engine);
+  const memory::desc a_desc({shape.batch, shape.input}, type, memory::format_tag::ab),
+      c_desc({shape.batch, columns}, memory::data_type::f32, memory::format_tag::ab),
+      any({shape.input, columns}, type, memory::format_tag::any);
+  const auto primitive = describe(engine, a_desc, any, c_desc);
+  const AlignedBuffer a = random_values(a_desc.get_size(), 8), c = random_values(c_desc.get_size(), 9),
+                      b = random_values(primitive.weights_desc().get_size(), 10);
+  const memory a_memory(a_desc, engine, a.data()), b_memory(primitive.weights_desc(), engine, b.data()),
+      c_memory(c_desc, engine, c.data());
+  const dnnl::matmul matmul(primitive);
+  const TimePoint start = now();
+  for (auto _ : state) {
+    matmul.execute(stream, {{DNNL_ARG_SRC, a_memory}, {DNNL_ARG_WEIGHTS, b_memory}, {DNNL_ARG_DST, c_memory}});
+    stream.wait();
+  }
+  const auto elements = static_cast<double>(shape.input * columns);
+  report(
+      state,
+      {elements * static_cast<double>(dtype_size(dtype)), 2.0 * elements * static_cast<double>(shape.batch), dtype, ""},
+      start);
+  state.SetLabel(primitive.impl_info_str());
+}
+
 }  // namespace
 
 void register_onednn() {
@@ -68,6 +97,12 @@ void register_onednn() {
             ->UseRealTime()
             ->Unit(benchmark::kMicrosecond);
       }
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
+    for (const DenseShape& shape : kDenseShapes)
+      benchmark::RegisterBenchmark(("onednn/dense/" + dense_name(dtype, shape)).c_str(),
+                                   [=](benchmark::State& state) { run_dense(state, dtype, shape); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
 }
 
 }  // namespace moekit::bench

@@ -91,14 +91,16 @@ TEST(PackedFile, EveryRouter) {
 TEST(PackedFile, DenseSoftmaxModuleInOneSweep) {
   Rng rng(4);
   const Rule& dense = rules()[2];
-  for (const Form& form : {forms()[0], forms()[1]}) {
-    BlockConfig config = make_config(dense, form, 4, {10, 0, 5});
-    config.router.all_experts = true;
-    config.router.top_k = config.router.num_experts;
-    const BlockTensors tensors = random_tensors(rng, config, DType::kFloat32, dense.parts);
-    EXPECT_NE(MoeLayer(config, tensors).explain().find("one sweep"), std::string::npos);
-    expect_round_trip(config, tensors, rng);
-  }
+  for (const Form& form : {forms()[0], forms()[1]})
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      BlockConfig config = make_config(dense, form, 4, {10, 0, 5});
+      config.router.matmul = Precision::kFloat32;
+      config.router.all_experts = true;
+      config.router.top_k = config.router.num_experts;
+      const BlockTensors tensors = random_tensors(rng, config, dtype, dense.parts);
+      EXPECT_NE(MoeLayer(config, tensors).explain().find("one sweep"), std::string::npos);
+      expect_round_trip(config, tensors, rng);
+    }
 }
 
 TEST(PackedFile, WeightsQuantisedOnTheWay) {

@@ -19,22 +19,26 @@ constexpr std::int64_t kTokenTile = 256;
 
 bool is_small_dense(const CpuBlock& block) {
   const BlockConfig& config = block.config();
-  return all_plain(block.formats(), DType::kFloat32) && config.expert.act == Activation::kLinear &&
+  const auto plain = [&](DType dtype) { return all_plain(block.formats(), dtype) && block.plain_softmax(dtype); };
+  return (plain(DType::kFloat32) || plain(DType::kBFloat16)) && config.expert.act == Activation::kLinear &&
          config.shared.count == 0 && config.expert.output <= kMaxOutput &&
-         config.router.num_experts * (1 + config.expert.output) <= kMaxColumns - kPanelColumns &&
-         block.plain_softmax(DType::kFloat32);
+         config.router.num_experts * (1 + config.expert.output) <= kMaxColumns - kPanelColumns;
 }
 
 PackedMatrix pack_small_dense(const CpuBlock& block, const RouterTensors& router) {
   const ExpertConfig& expert = block.config().expert;
   const std::int64_t experts = block.config().router.num_experts, count = experts * (1 + expert.output);
+  const DType dtype = block.routed.down.weight;  // unpack() gives the weights as they are held
   std::vector<float> rows = read_float32(router.weight);
   rows.resize(static_cast<std::size_t>(count * expert.input));
+  std::vector<std::byte> weight(static_cast<std::size_t>(expert.output * expert.input) * dtype_size(dtype));
   for (std::int64_t e = 0; e < experts; ++e) {
     ExpertViews views;
-    views.down = {rows.data() + (experts + e * expert.output) * expert.input, DType::kFloat32, expert.output,
-                  expert.input, expert.input};
+    views.down = {weight.data(), dtype, expert.output, expert.input, expert.input};
     block.unpack(e, false, views);
+    const std::vector<float> values =
+        read_float32(memory_tensor("expert", weight.data(), dtype, {expert.output, expert.input}));
+    std::copy(values.begin(), values.end(), rows.begin() + (experts + e * expert.output) * expert.input);
   }
   return pack_matrix(matrix_of(memory_tensor("gate and experts", rows.data(), DType::kFloat32, {count, expert.input})),
                      DType::kFloat32);

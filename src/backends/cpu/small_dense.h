@@ -8,7 +8,8 @@
 
 namespace moekit::cpu {
 
-/// Whether a block is run this way: float32, linear experts of at most 16 outputs, a plain softmax over all of them.
+/// Whether a block is run this way: float32 or bfloat16, which is widened, linear experts of at most 16 outputs, a plain
+/// softmax over all of them.
 bool is_small_dense(const CpuBlock& block);
 
 /// Rows 0 .. E-1 the gate's, then output rows of expert 0, 1, ... as the block has them packed: [E (1 + output),
