@@ -2,11 +2,14 @@
 // bf16z panels by themselves: every bit pattern, every number of exceptions, and bytes that nobody packed.
 #include "backends/cpu/bf16z_choice.h"
 #include "backends/cpu/bf16z_format.h"
+#include "backends/cpu/gemm_fma.h"
+#include "backends/cpu/sweep.h"
 #include "core/aligned_buffer.h"
 #include "formats/format.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -56,8 +59,8 @@ std::int64_t expect_round_trip(const Tiles& tiles, std::int64_t room) {
 TEST(Bf16z, EveryBitPatternAmongItsNeighbours) {
   for (int base = 15; base <= 255; ++base) {
     Tiles tiles(8);
-    for (std::int64_t i = 0; i < 8 * kWords;
-         ++i) {  // 16 exponents x 128 mantissas x 2 signs, a sixteenth of a pattern each
+    // 16 exponents x 128 mantissas x 2 signs.
+    for (std::int64_t i = 0; i < 8 * kWords; ++i) {
       const int code = static_cast<int>(i / 256), exponent = code == 15 ? 0 : base - code;
       tiles.set(i % 8, i / 8, static_cast<std::uint16_t>((i & 0x80) << 8 | exponent << 7 | (i & 0x7f)));
     }
@@ -104,6 +107,58 @@ TEST(Bf16z, BytesThatNobodyPackedStayWithinThePanel) {
     std::vector<std::byte> tiles(static_cast<std::size_t>(format.steps * kStepBytes));
     for (int half = 0; half < 2; ++half) unpack_bf16z(format, panel.data(), half, tiles.data());
   }
+}
+
+// Rows of ones through a panel; columns of both tiles.
+std::vector<float> sweep(const Bf16zFormat* bf16z, const std::byte* panel, std::int64_t steps, std::int64_t rows) {
+  const std::int64_t floats = round_up(rows, kBlockRows) * steps * 32;
+  AlignedBuffer a(static_cast<std::size_t>(floats * 4)), unpacked(static_cast<std::size_t>(12 * kStepBytes)),
+      scratch(static_cast<std::size_t>(accumulator_floats(rows) * 4));
+  std::fill_n(reinterpret_cast<float*>(a.data()), floats, 1.0f);
+  std::vector<float> out(static_cast<std::size_t>(rows * kPanelColumns));
+  DownArgs args;
+  args.a = a.data();
+  args.rows = rows;
+  args.steps = steps;
+  args.panels = panel;
+  args.last = 1;
+  args.out = out.data();
+  args.out_stride = kPanelColumns;
+  args.bf16z = bf16z;
+  args.unpacked = unpacked.data();
+  args.scratch = reinterpret_cast<float*>(scratch.data());
+  down_sweep<GemmSweep<FmaGemm<std::uint16_t, 16, 4, 1>>>(args);
+  return out;
+}
+
+TEST(Bf16z, SweepsOverBytesThatNobodyPackedStayWithinThePanel) {
+  std::mt19937 random(6);
+  for (int trial = 0; trial < 200; ++trial) {
+    const Bf16zFormat format = {1 + static_cast<std::int64_t>(random() % 20), static_cast<std::int64_t>(random() % 40)};
+    AlignedBuffer panel(static_cast<std::size_t>(format.bytes()));
+    for (std::int64_t i = 0; i < format.bytes(); ++i) panel.data()[i] = static_cast<std::byte>(random());
+    for (const std::int64_t rows : {1, 2, 4, 20}) sweep(&format, panel.data(), format.steps, rows);
+  }
+}
+
+// From no exception to more than there are other weights, in every place of a step.
+TEST(Bf16z, SweepsGiveTheBitsOfPlainPanels) {
+  std::mt19937 random(7);
+  for (const std::int64_t steps : {1, 7, 13, 30})
+    for (const unsigned often : {0u, 1u, 40u, 2000u}) {
+      Tiles tiles(steps);
+      for (std::int64_t i = 0; i < steps * 2 * kWords; ++i) {
+        const std::uint32_t exponent = random() % 4096 < often ? random() % 140 : 110 + random() % 14;
+        tiles.set(i / kWords / 2, i % (2 * kWords), static_cast<std::uint16_t>((random() & 0x807f) | exponent << 7));
+      }
+      const Bf16zFormat format = {steps, kWords * steps};
+      AlignedBuffer panel(static_cast<std::size_t>(format.bytes()));
+      for (int half = 0; half < 2; ++half)
+        pack_bf16z(format, tiles.bytes.data() + half * kSegmentBytes, half, panel.data());
+      for (const std::int64_t rows : {1, 2, 3, 4, 5, 17, 40})
+        ASSERT_EQ(sweep(&format, panel.data(), steps, rows), sweep(nullptr, tiles.bytes.data(), steps, rows))
+            << steps << " steps, " << rows << " rows, " << often << " of 4096";
+    }
 }
 
 TEST(Bf16z, TwelveBitsAWeight) {

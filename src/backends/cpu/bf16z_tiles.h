@@ -27,6 +27,10 @@ using Bf16zFloats = float __attribute__((vector_size(MOEKIT_BF16Z_BYTES)));
 #undef MOEKIT_BF16Z_BYTES
 constexpr int kBf16zWidth = sizeof(Bf16zBytes);
 constexpr int kBf16zParts = 64 / kBf16zWidth;
+MOEKIT_INLINE Bf16zPairs bf16z_lane_numbers() {
+  constexpr U16 kNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return load<Bf16zPairs>(&kNumbers);
+}
 
 MOEKIT_INLINE const std::byte* bf16z_heads(const Bf16zFormat& format, const std::byte* panel, int half) {
   return panel + half * format.half_bytes();
