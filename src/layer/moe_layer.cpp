@@ -55,11 +55,13 @@ MoeLayer::MoeLayer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { finish
 MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& options) {
   const PackedLayer layer = open_packed_layer(path);
   const std::string held = names(layer.formats);
-  const bool another_dtype = options.dtype != "auto" && options.dtype != held;
-  // bfloat16 and bf16z are two ways to hold the same weights: they go from one to the other.
-  const bool repacks = another_dtype && all_plain(layer.formats, DType::kBFloat16) &&
-                       weight_format(options.dtype).element() == DType::kBFloat16;
-  if (another_dtype && !repacks)
+  const bool bfloat16 = all_plain(layer.formats, DType::kBFloat16);
+  // Of "bf16z" packing may have left projections plain.
+  const bool as_asked = options.dtype == "auto" || options.dtype == held ||
+                        (options.dtype == "bf16z" && bfloat16 && !compressed_reason(layer.formats).empty());
+  // They are two ways to hold the same weights, and go from one to the other.
+  const bool repacks = !as_asked && bfloat16 && (options.dtype == "bfloat16" || options.dtype == "bf16z");
+  if (!as_asked && !repacks)
     throw CheckpointError("[load] " + path + ": converted to " + held + ", dtype '" + options.dtype +
                           "' asked; convert the checkpoint again with that dtype");
   if (repacks || (options.backend != "auto" && backend_by_name(options.backend).layout() != layer.layout))
