@@ -41,6 +41,8 @@ py::dict cpu_facts() {
   flags["amx"] = (features & kAmxBf16) != 0;
   flags["neon"] = (features & kNeon) != 0;
   flags["neondot"] = (features & kNeonDot) != 0;
+  flags["neoni8mm"] = (features & kNeonI8mm) != 0;
+  flags["neonbf16"] = (features & kNeonBf16) != 0;
   py::dict out;
   out["features"] = flags;
   out["amx_refused"] = amx_refused();

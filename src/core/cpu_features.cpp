@@ -70,8 +70,12 @@ Detected detect() {
 
 // Advanced SIMD is part of every AArch64 Linux.
 Detected detect() {
-  const bool dot = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
-  return {kNeon | (dot ? std::uint32_t{kNeonDot} : 0u), false};
+  Detected found{kNeon, false};
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) found.features |= kNeonDot;
+  const unsigned long more = getauxval(AT_HWCAP2);
+  if ((more & HWCAP2_I8MM) != 0) found.features |= kNeonI8mm;
+  if ((more & HWCAP2_BF16) != 0) found.features |= kNeonBf16;
+  return found;
 }
 
 #else

@@ -14,8 +14,10 @@ enum CpuFeature : std::uint32_t {
   kAmxBf16 = 1u << 3,  // with AMX-INT8, and the kernel's permission for tile state
   kNeon = 1u << 4,
   kAvx512Vnni = 1u << 5,
-  kAvxVnni = 1u << 6,  // VNNI on 256 bits, without AVX-512
-  kNeonDot = 1u << 7,  // products of bytes (FEAT_DotProd)
+  kAvxVnni = 1u << 6,   // VNNI on 256 bits, without AVX-512
+  kNeonDot = 1u << 7,   // products of bytes (FEAT_DotProd)
+  kNeonI8mm = 1u << 8,  // matrix products of bytes (FEAT_I8MM)
+  kNeonBf16 = 1u << 9,  // products of bfloat16 (FEAT_BF16)
 };
 
 /// Features of the host; AMX only after the kernel granted the tile state (asked for once).

@@ -69,12 +69,14 @@ TEST_P(Int8Activations, LinearExpertsAgreeWithTheOracleTightly) {
 
 // Hidden activations that lie between two integers may go either way, a step of 1/127 for one in 10^4 or fewer.
 TEST_P(Int8Activations, OutputsAgreeWithTheOracle) {
-  for (const Activation act : {Activation::kSilu, Activation::kRelu2})
+  for (const Activation act : {Activation::kSilu, Activation::kRelu2}) {
+    if (reduced() && act != Activation::kSilu) continue;
     for_each_variant(act, [&](const BlockConfig& config, const BlockTensors& tensors, Rng& rng) {
       const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto", true);
       const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto", true);
       const MoeLayer exact = make_layer({"reference", ""}, config, tensors, "auto");
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+        if (reduced() && dtype != DType::kFloat32) continue;
         const Matrix x = Matrix::random(rng, 23, config.expert.input, dtype);
         const Result got = run(layer, x, {}), want = run(oracle, x, {});
         const std::vector<std::int64_t> rows = same_routing(got, want, 23, 2);
@@ -85,6 +87,7 @@ TEST_P(Int8Activations, OutputsAgreeWithTheOracle) {
         EXPECT_LE(rounding, 3e-3);  // and not to less than seven bits
       }
     });
+  }
 }
 
 TEST_P(Int8Activations, RowsDoNotDependOnTheBatchOrTheThreads) {

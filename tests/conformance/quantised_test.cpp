@@ -68,7 +68,7 @@ std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool
 
 // Whether kernels multiply bfloat16 on both sides; names of emulated ones begin alike.
 bool multiplies_bfloat16(const Target& target) {
-  return target.isa.rfind("amx", 0) == 0 || target.isa.rfind("avx512bf16", 0) == 0;
+  return target.isa.rfind("amx", 0) == 0 || target.isa.rfind("avx512bf16", 0) == 0 || target.isa == "neonbf16";
 }
 
 // Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6. Where

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operands of Arm's matrix products (FEAT_I8MM, FEAT_BF16): two rows times two columns, eight bytes of k each, to a
+// register of four sums: row 0 of both columns, then row 1.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "backends/cpu/vec.h"
+
+namespace moekit::cpu {
+namespace {
+
+constexpr int kColumnPairs = 8;  // of a tile
+
+/// Eight bytes of k of both rows.
+MOEKIT_INLINE uint64x2_t mmla_rows(const std::byte* row0, const std::byte* row1) {
+  return vcombine_u64(load<uint64x1_t>(row0), load<uint64x1_t>(row1));
+}
+
+/// Two lines of a tile, sixteen columns x four bytes of k each, to pairs of columns.
+struct MmlaColumns {
+  uint32x4_t pair[kColumnPairs];
+
+  MOEKIT_INLINE MmlaColumns(U16 first, U16 second) {
+    struct Line {
+      uint32x4_t at[4];
+    };
+    const auto low = load<Line>(&first), high = load<Line>(&second);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      pair[2 * i] = vzip1q_u32(low.at[i], high.at[i]);
+      pair[2 * i + 1] = vzip2q_u32(low.at[i], high.at[i]);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace moekit::cpu
