@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16z panels by themselves: every bit pattern, every number of exceptions, and bytes that nobody packed.
+#include "backend/backend.h"
 #include "backends/cpu/bf16z_choice.h"
 #include "backends/cpu/bf16z_format.h"
 #include "backends/cpu/gemm_fma.h"
@@ -169,6 +170,23 @@ TEST(Bf16z, TwelveBitsAWeight) {
     EXPECT_TRUE(bf16z_is_smaller(format));
   }
   EXPECT_FALSE(bf16z_is_smaller({64, 64 * 60}));
+}
+
+TEST(Bf16z, OtherBackendsDeclineItByName) {
+  BlockConfig config;
+  config.expert.input = config.expert.output = config.expert.intermediate = 64;
+  config.router.num_experts = 4;
+  const BlockFormats formats = uniform_formats(weight_format("bf16z"));
+  std::size_t count = 0;
+  const Backend* const* list = backends(&count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string name(list[i]->name()), reason = list[i]->supports(config, formats).reason;
+    if (name == "cpu" || name == "reference") {  // the reference, which is last, holds it as plain bfloat16
+      EXPECT_EQ(reason, "") << name;
+    } else {
+      EXPECT_NE(reason.find("bf16z is held by the cpu backend only"), std::string::npos) << name << ": " << reason;
+    }
+  }
 }
 
 TEST(Bf16z, TheChoiceSaysWhy) {
