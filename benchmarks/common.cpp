@@ -35,9 +35,15 @@ AlignedBuffer random_values(std::size_t bytes, std::uint64_t seed) {
     std::uint64_t state = seed * 0x9e3779b97f4a7c15u + static_cast<std::uint64_t>(piece + 1) * 0xbf58476d1ce4e5b9u;
     const std::int64_t last = std::min(words, (piece + 1) * kPiece);
     for (std::int64_t i = piece * kPiece; i < last; ++i) {
-      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-      // Sign, two exponent bits and seven mantissa bits of each half are random; exponents 117 to 120.
-      const std::uint64_t value = (state & 0x81ff81ff81ff81ffu) + 0x3a803a803a803a80u;
+      const auto draw = [&state] {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+        return state;
+      };
+      // Sign and mantissa of each half are random, exponents are 120 with probability 1/2, 119 with 1/4, and so on:
+      // those of any distribution that is smooth around zero.
+      std::uint64_t value = draw() & 0x807f807f807f807fu, exponents = draw();
+      for (int shift = 0; shift < 64; shift += 16, exponents >>= 16)
+        value |= static_cast<std::uint64_t>(120 - __builtin_ctzll(exponents | 1u << 15)) << 7 << shift;
       std::memcpy(buffer.data() + i * 8, &value, 8);
     }
   });

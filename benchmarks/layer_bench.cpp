@@ -119,7 +119,8 @@ void run(benchmark::State& state, const std::string& dtype) {
     batch = (batch + 1) % batches.size();
   }
   report(state,
-         {experts * static_cast<double>(layer.packed_bytes()) / kExperts, 2.0 * static_cast<double>(tokens * kTopK * 3 * kMatrix), DType::kBFloat16, ""},
+         {experts * static_cast<double>(layer.packed_bytes()) / kExperts,
+          2.0 * static_cast<double>(tokens * kTopK * 3 * kMatrix), DType::kBFloat16, ""},
          start);
   state.counters["experts"] = experts;
 }
@@ -127,7 +128,7 @@ void run(benchmark::State& state, const std::string& dtype) {
 }  // namespace
 
 void register_layer() {
-  for (const char* dtype : {"bfloat16", "int8", "int4", "fp8", "mxfp4"})
+  for (const char* dtype : {"bfloat16", "bf16z", "int8", "int4", "fp8", "mxfp4"})
     for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
       benchmark::RegisterBenchmark(("layer/qwen3-30b-a3b/" + std::string(dtype)).c_str(), run, std::string(dtype))
           ->ArgName("T")

@@ -85,7 +85,8 @@ void validate(const BlockConfig& config, const BlockTensors& tensors);
 
 struct LayerOptions {
   /// "auto" keeps every projection as the checkpoint has it (float16 becomes float32 where the device's backend has no
-  /// float16); or the name of a weight format: matrices that are not in it are quantised, or dequantised.
+  /// float16; the cpu backend holds bfloat16 as bf16z, which has the same bits, where that is faster); or the name of a
+  /// weight format: matrices that are not in it are quantised, or dequantised.
   std::string dtype = "auto";
   Device device;
   /// "auto", or the name of a backend to force ("reference").
@@ -130,7 +131,8 @@ class MoeLayer {
   MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const LayerOptions& options = {});
   /// A layer of a file that convert_model wrote (convert.h): nothing is packed, and weights are read when they are
   /// first used. options.dtype is "auto" or what the file holds; a backend that has another layout is given unpacked
-  /// weights. Throws CheckpointError for a file that is damaged or of another version, layout or dtype.
+  /// weights, and so is "bfloat16" of a file that holds bf16z, and the other way round. Throws CheckpointError for a
+  /// file that is damaged or of another version, layout or dtype.
   static MoeLayer from_file(const std::string& path, const LayerOptions& options = {});
   ~MoeLayer();
   MoeLayer(MoeLayer&&) noexcept;

@@ -52,6 +52,8 @@ struct WeightFormat {
   std::int64_t scale_rows = 1;  // rows that share their scales: 128 of block FP8
 
   bool plain() const noexcept { return code <= Code::kFloat16; }
+  /// "bf16z": bfloat16 that is held in fewer bits without loss; all else about it is bfloat16.
+  bool compressed() const noexcept { return name == "bf16z"; }
   /// Element of plain formats.
   DType element() const noexcept {
     return code == Code::kBFloat16 ? DType::kBFloat16 : code == Code::kFloat16 ? DType::kFloat16 : DType::kFloat32;
@@ -86,6 +88,7 @@ struct BlockFormats {
   ExpertFormats routed, shared;
   bool nonfinite_scales = false;  // accepts scales that are NaN or infinite, which are an error otherwise
   bool int8_activations = false;  // experts' inputs are quantised row by row to int8 (LayerOptions)
+  bool may_compress = false;      // "bfloat16" may be held as "bf16z" where that is faster
 };
 /// Whether all are this plain format.
 bool all_plain(const BlockFormats& formats, DType element) noexcept;

@@ -36,11 +36,12 @@ def decline(x, gate_weight, gate_bias, weights, biases) -> Optional[str]:
 
 
 def pack(gate_weight, gate_bias, weights, biases) -> _core.Layer:
-    """A packed layer; the tensors may change or go afterwards."""
+    """A packed layer in the tensors' own dtype, which is packed fastest: they may change afterwards, or go."""
     output_dim, input_dim = weights[0].shape
     detach = lambda t: None if t is None else t.detach()  # noqa: E731: packing asks for no gradients
     return _core.make_moe(detach(gate_weight), detach(gate_bias), [detach(t) for t in weights],
-                          [detach(t) for t in biases], input_dim, output_dim, "auto", "cpu", "auto", False)
+                          [detach(t) for t in biases], input_dim, output_dim, str(weights[0].dtype).removeprefix("torch."),
+                          "cpu", "auto", False)
 
 
 class _Packed:

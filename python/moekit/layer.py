@@ -172,10 +172,13 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
         the decoder layer.
     dtype: "auto" keeps every projection as the checkpoint has it: bfloat16 and float32 (float16 as float32 on the CPU),
-        and quantised weights packed at their published width. Or the name of a weight format, and weights that are not
+        and quantised weights packed at their published width; on the CPU bfloat16 may become "bf16z" (below), where
+        that is faster: `layer.explain()` tells. Or the name of a weight format, and weights that are not
         in it are converted, experts one at a time: "float32", "bfloat16" and "float16" (dequantised), or quantised to
         "int8" (a scale a row: max |w| / 127), "int4" (groups of 32, bfloat16 scales: the weight of largest magnitude
-        / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales).
+        / -8), "fp8" (e4m3, blocks of 128 x 128: max |w| / 448), "mxfp4" (e2m1, groups of 32, power-of-two scales);
+        or "bf16z": bfloat16 in 12.1 bits a weight, without loss, on the CPU. Projections that would be no smaller stay
+        plain; weights and results have the bits of "bfloat16".
     device: "cpu", or "cuda[:N]", "ascend[:N]": each call copies arrays of host memory and takes tensors of the device's
         memory (torch, torch_npu) where they lie.
     backend: "auto", or one to force ("reference").

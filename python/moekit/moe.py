@@ -10,13 +10,14 @@ from . import _core
 
 
 _QUANTISED = ("int8", "int4", "fp8", "mxfp4")
+_PACKED = _QUANTISED + ("bf16z",)  # the kernels' copy is in it, the parameters are not
 
 
 def _numpy_dtype(name: str) -> np.dtype:
     if name == "float32" or name in _QUANTISED:
         return np.dtype(np.float32)
-    if name != "bfloat16":
-        raise ValueError(f"[MoE] dtype is {name!r}, expected 'float32', 'bfloat16', {', '.join(map(repr, _QUANTISED))}")
+    if name not in ("bfloat16", "bf16z"):
+        raise ValueError(f"[MoE] dtype is {name!r}, expected 'float32', 'bfloat16', {', '.join(map(repr, _PACKED))}")
     try:
         import ml_dtypes
     except ImportError as error:
@@ -28,7 +29,8 @@ class MoE:
     """y = sum_e softmax(x Wg^T + bg)_e (x We^T + be): every expert is a linear map, all of them are mixed.
 
     num_experts, input_dim, output_dim: sizes >= 1. dtype: "float32" or "bfloat16"; or "int8", "int4", "fp8", "mxfp4":
-    the parameters are float32, and the kernels' copy of the expert weights is quantised. seed: of the initial
+    the parameters are float32, and the kernels' copy of the expert weights is quantised; or "bf16z": the parameters are
+    bfloat16, and the kernels' copy has the same bits in three quarters of the bytes. seed: of the initial
     parameters, uniform in +-1/sqrt(input_dim) as torch.nn.Linear draws them. device: where the module computes, "cpu",
     "cuda[:N]" or "ascend[:N]"; arrays are in host memory all the same. int8_activations: as for `load_layer`, with
     "int8", "int4" or "mxfp4".
@@ -46,7 +48,7 @@ class MoE:
         self.num_experts, self.input_dim, self.output_dim = int(num_experts), int(input_dim), int(output_dim)
         self._device, self._int8_activations = device, bool(int8_activations)
         kind, bound = _numpy_dtype(dtype), self.input_dim**-0.5
-        self._format = dtype if dtype in _QUANTISED else "auto"
+        self._format = dtype if dtype in _PACKED else "auto"
         random = np.random.default_rng(seed)
         self._install({name: random.uniform(-bound, bound, shape).astype(np.float32).astype(kind)
                        for name, shape in self._shapes().items()})

@@ -69,6 +69,8 @@ class PackedBlock {
 
  protected:
   PackedBlock(const BlockConfig& config, const BlockFormats& formats) : config_(config), formats_(formats) {}
+  /// For what packing decides: formats() are those that the weights are in.
+  void set_formats(const BlockFormats& formats) { formats_ = formats; }
 
  private:
   BlockConfig config_;

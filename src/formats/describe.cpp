@@ -9,6 +9,8 @@ bool operator==(const WeightFormat& a, const WeightFormat& b) noexcept {
 }
 
 double bits_per_weight(const WeightFormat& format, std::int64_t cols) {
+  // Codes, signs and mantissas, and 4 bytes for every 512 of them; exceptions come on top.
+  if (format.compressed()) return 12.0 + 32.0 / 512.0;
   double bits = code_bits(format.code);
   if (format.plain() || cols == 0) return bits;
   const auto groups = static_cast<double>(format.groups(cols)), width = static_cast<double>(cols);

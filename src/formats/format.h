@@ -3,6 +3,7 @@
 // line each in formats.cpp.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "formats/quant_rows.h"
@@ -19,6 +20,11 @@ struct FormatEntry {
 /// Checks that a format of a known name is one that can be: for formats that come from files.
 /// Throws std::invalid_argument naming the field, its value and the limit.
 void validate(const WeightFormat& format);
+
+/// Why a backend that has no compressed panels declines the formats; empty where none is compressed.
+std::string compressed_reason(const BlockFormats& formats);
+/// With plain formats in the place of compressed ones: how such a backend holds them that does not decline.
+BlockFormats uncompressed(const BlockFormats& formats);
 
 /// All formats, in the order in which they are documented.
 const FormatEntry* weight_formats(std::size_t* count);

@@ -20,6 +20,7 @@ constexpr FormatEntry kFormats[] = {
     {{"float32", Code::kFloat32}},
     {{"bfloat16", Code::kBFloat16}},
     {{"float16", Code::kFloat16}},
+    {{"bf16z", Code::kBFloat16}},
     {{"int8", Code::kInt8, 0, DType::kFloat32}, quantise_int8},
     {{"int4", Code::kUInt4, 32, DType::kBFloat16, kNone, 8}, quantise_int4},
     {{"fp8", Code::kE4M3, 128, DType::kFloat32, kNone, 0, RowScale::kNone, 0, 128}, quantise_fp8},
@@ -32,6 +33,22 @@ constexpr FormatEntry kFormats[] = {
 };
 
 }  // namespace
+
+std::string compressed_reason(const BlockFormats& formats) {
+  for (const ExpertFormats* each : {&formats.routed, &formats.shared})
+    for (const auto part : kProjectionFormats)
+      if ((each->*part).compressed())
+        return std::string((each->*part).name) + " is held by the cpu backend only; bfloat16 has the same weights";
+  return {};
+}
+
+BlockFormats uncompressed(const BlockFormats& formats) {
+  BlockFormats plain = formats;
+  for (ExpertFormats* each : {&plain.routed, &plain.shared})
+    for (const auto part : kProjectionFormats)
+      if ((each->*part).compressed()) each->*part = weight_format("bfloat16");
+  return plain;
+}
 
 const FormatEntry* weight_formats(std::size_t* count) {
   *count = std::size(kFormats);

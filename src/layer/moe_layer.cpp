@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/environment.h"
+#include "formats/format.h"
 #include "layer/choose_formats.h"
 #include "layer/forward_checks.h"
 #include "layer/packed_layer.h"
@@ -20,7 +21,6 @@ struct MoeLayer::Impl {
   Impl(const BlockConfig& block_config, const BlockFormats& block_formats, const LayerOptions& options)
       : config(block_config),
         formats(block_formats),
-        format_names(names(formats)),
         device(options.device),
         backend(choose_backend(config, formats, options, &declined)) {}
 
@@ -55,13 +55,19 @@ MoeLayer::MoeLayer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { finish
 MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& options) {
   const PackedLayer layer = open_packed_layer(path);
   const std::string held = names(layer.formats);
-  if (options.dtype != "auto" && options.dtype != held)
+  const bool bfloat16 = all_plain(layer.formats, DType::kBFloat16);
+  // Of "bf16z" packing may have left projections plain.
+  const bool as_asked = options.dtype == "auto" || options.dtype == held ||
+                        (options.dtype == "bf16z" && bfloat16 && !compressed_reason(layer.formats).empty());
+  // They are two ways to hold the same weights, and go from one to the other.
+  const bool repacks = !as_asked && bfloat16 && (options.dtype == "bfloat16" || options.dtype == "bf16z");
+  if (!as_asked && !repacks)
     throw CheckpointError("[load] " + path + ": converted to " + held + ", dtype '" + options.dtype +
                           "' asked; convert the checkpoint again with that dtype");
-  if (options.backend != "auto" && backend_by_name(options.backend).layout() != layer.layout)
+  if (repacks || (options.backend != "auto" && backend_by_name(options.backend).layout() != layer.layout))
     return MoeLayer(layer.config, unpacked_tensors(layer), [&] {
       LayerOptions unpacked = options;
-      unpacked.dtype = "auto";
+      if (!repacks) unpacked.dtype = "auto";
       return unpacked;
     }());
   BlockFormats formats = layer.formats;
@@ -78,6 +84,8 @@ MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& option
 }
 
 void MoeLayer::finish() {
+  impl_->formats = impl_->packed->formats();
+  impl_->format_names = names(impl_->formats);
   impl_->pool = std::make_unique<SlotPool>(impl_->backend, *impl_->packed, impl_->device);
   if (environment("MOEKIT_VERBOSE") == "1") std::fprintf(stderr, "%s", explain().c_str());
 }

@@ -57,33 +57,50 @@ void expect_same_bits(const Result& a, const Result& b) {
   ASSERT_EQ(a.weights, b.weights);
 }
 
+// Of a layer of nine experts with rows of 200.
+void expect_any_number_of_slots(const std::string& path, Rng& rng) {
+  const MoeLayer whole = MoeLayer::from_file(path);
+  const Sizes sizes = sizes_of(path);
+  for (const std::int64_t slots : {1, 2, 5, 8}) {
+    const MoeLayer layer = with_budget(path, sizes.of_slots(slots));
+    EXPECT_EQ(layer.cache_counts().slots, slots);
+    EXPECT_EQ(with_budget(path, sizes.of_slots(slots + 1) - 1).cache_counts().slots, slots);
+    // What is not in memory are the other experts; a slot may end on up to 63 bytes of padding.
+    EXPECT_LE(layer.resident_bytes() + static_cast<std::size_t>(9 - slots) * (sizes.each - 63),
+              whole.packed_bytes() + 9 * 63);
+    EXPECT_EQ(layer.packed_bytes(), whole.packed_bytes());
+    for (const std::int64_t tokens : {1, 2, 30}) {
+      const Matrix x = Matrix::random(rng, tokens, 200, DType::kBFloat16);
+      expect_same_bits(run(layer, x, {}), run(whole, x, {}));
+    }
+  }
+}
+
+BlockConfig wide_config(bool shared) {
+  BlockConfig config = block_config(9, 3, shared);
+  config.expert.input = config.expert.output = 200;
+  config.expert.intermediate = 72;
+  if (shared) config.shared.expert = config.expert;
+  return config;
+}
+
 TEST(Budget, EveryFormatAndAnyNumberOfSlotsGiveTheBitsOfTheWholeLayer) {
   Rng rng(1);
-  for (const QuantVariant& variant : quant_variants())
-    for (const bool shared : {false, true}) {
+  for (const bool shared : {false, true}) {
+    const BlockConfig config = wide_config(shared);
+    for (const QuantVariant& variant : quant_variants()) {
       SCOPED_TRACE(variant.name);
-      BlockConfig config = block_config(9, 3, shared);
-      config.expert.input = config.expert.output = 200;
-      config.expert.intermediate = 72;
-      if (shared) config.shared.expert = config.expert;
       const TempFolder folder;
-      const std::string path = write_layer(folder, config, random_quantised_tensors(rng, config, variant, shared));
-      const MoeLayer whole = MoeLayer::from_file(path);
-      const Sizes sizes = sizes_of(path);
-      for (const std::int64_t slots : {1, 2, 5, 8}) {
-        const MoeLayer layer = with_budget(path, sizes.of_slots(slots));
-        EXPECT_EQ(layer.cache_counts().slots, slots);
-        EXPECT_EQ(with_budget(path, sizes.of_slots(slots + 1) - 1).cache_counts().slots, slots);
-        // What is not in memory are the other experts; a slot may end on up to 63 bytes of padding.
-        EXPECT_LE(layer.resident_bytes() + static_cast<std::size_t>(9 - slots) * (sizes.each - 63),
-                  whole.packed_bytes() + 9 * 63);
-        EXPECT_EQ(layer.packed_bytes(), whole.packed_bytes());
-        for (const std::int64_t tokens : {1, 2, 30}) {
-          const Matrix x = Matrix::random(rng, tokens, 200, DType::kBFloat16);
-          expect_same_bits(run(layer, x, {}), run(whole, x, {}));
-        }
-      }
+      expect_any_number_of_slots(write_layer(folder, config, random_quantised_tensors(rng, config, variant, shared)),
+                                 rng);
     }
+    for (const char* dtype : {"bfloat16", "bf16z"}) {
+      SCOPED_TRACE(dtype);
+      const TempFolder folder;
+      expect_any_number_of_slots(write_layer(folder, config, random_tensors(rng, config, DType::kBFloat16), dtype),
+                                 rng);
+    }
+  }
 }
 
 TEST(Budget, EveryFormAndRouter) {

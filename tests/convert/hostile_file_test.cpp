@@ -115,5 +115,21 @@ TEST_F(HostileFile, IndicesOutOfRange) {
   EXPECT_NE(open(spoilt).find("expert id 2"), std::string::npos) << open(spoilt);
 }
 
+TEST_F(HostileFile, RoomForExceptionsThatIsNone) {
+  Rng rng(2);
+  config_.router.source = RouterSource::kComputed;
+  bytes_ =
+      test::read_bytes(test::write_layer(folder_, config_, random_tensors(rng, config_, DType::kBFloat16), "bf16z"));
+  ASSERT_EQ(open(bytes_), "<no error>");
+  for (const char* value : {"\xff\xff\xff\xff", "\xff\xff\xff\x7f", "\x00\x00\x01\x00"}) {
+    std::string spoilt = bytes_;
+    spoilt.replace(data_of("routed.exceptions"), 4, value, 4);
+    EXPECT_NE(open(spoilt).find("expected 0 .. 65535"), std::string::npos) << open(spoilt);
+  }
+  std::string spoilt = bytes_;
+  spoilt.replace(data_of("routed.exceptions") + 4, 4, "\x00\xff\x00\x00", 4);  // more than the panels have
+  EXPECT_NE(open(spoilt).find("routed.panels"), std::string::npos) << open(spoilt);
+}
+
 }  // namespace
 }  // namespace moekit::conformance

@@ -107,7 +107,50 @@ TEST(PackedFile, WeightsQuantisedOnTheWay) {
   Rng rng(5);
   const BlockConfig config = gated_config(200, 72, true);
   const BlockTensors tensors = random_tensors(rng, config, DType::kBFloat16);
-  for (const char* dtype : {"float32", "int8", "int4", "fp8", "mxfp4"}) expect_round_trip(config, tensors, rng, dtype);
+  for (const char* dtype : {"float32", "bf16z", "int8", "int4", "fp8", "mxfp4"})
+    expect_round_trip(config, tensors, rng, dtype);
+}
+
+// A wide and a narrow projection, so that one is compressed and the other is not.
+TEST(PackedFile, CompressedProjectionsBesidePlainOnes) {
+  Rng rng(8);
+  for (const bool shared : {false, true}) {
+    const BlockConfig config = gated_config(200, 72, shared);
+    BlockTensors tensors = random_tensors(rng, config, DType::kBFloat16);
+    std::vector<std::uint16_t> bits(200 * 72);
+    for (std::uint16_t& b : bits) b = static_cast<std::uint16_t>(rng() % 0x7f80);
+    tensors.experts[1].down = matrix_of(memory_tensor("down", bits.data(), DType::kBFloat16, {200, 72}));
+    EXPECT_EQ(MoeLayer(config, tensors,
+                       [] {
+                         LayerOptions o;
+                         o.dtype = "bf16z";
+                         return o;
+                       }())
+                  .format(),
+              "bf16z, bfloat16");
+    expect_round_trip(config, tensors, rng, "bf16z");
+  }
+}
+
+TEST(PackedFile, Bfloat16AndBf16zTurnIntoEachOther) {
+  Rng rng(9);
+  const BlockConfig config = gated_config(200, 72, true);
+  const BlockTensors tensors = random_tensors(rng, config, DType::kBFloat16);
+  for (const auto& [from, to] : {std::pair("bfloat16", "bf16z"), std::pair("bf16z", "bfloat16")}) {
+    const TempFolder folder;
+    const std::string path = write_layer(folder, config, tensors, from);
+    LayerOptions options;
+    EXPECT_EQ(MoeLayer::from_file(path, options).format(), from);
+    options.dtype = to;
+    const MoeLayer loaded = MoeLayer::from_file(path, options), plain(config, tensors, options);
+    EXPECT_EQ(loaded.format(), to);
+    EXPECT_EQ(loaded.packed_bytes(), plain.packed_bytes());
+    expect_same_bits(loaded, plain, config, rng);
+    // Backends without compressed panels: the reference takes them as what they are, plain.
+    options.dtype = from;
+    options.backend = "reference";
+    EXPECT_EQ(MoeLayer::from_file(path, options).format(), "bfloat16");
+  }
 }
 
 TEST(PackedFile, ReferenceRunsTheUnpackedWeights) {

@@ -31,7 +31,7 @@ IMPLEMENTATIONS = ("eager", "grouped_mm")
 
 # Squared error of the last prompt token's logits over the square of those in float32. Six layers of bfloat16 round at
 # each step, and a router that decides otherwise changes one of four experts; the quantised ones as in suite.py.
-LARGEST_ERROR = {"float32": 1e-3, "bfloat16": 0.05, "int8": 0.05, "fp8": 0.1, "int4": 0.4, "mxfp4": 0.5}
+LARGEST_ERROR = {"float32": 1e-3, "bfloat16": 0.05, "bf16z": 0.05, "int8": 0.05, "fp8": 0.1, "int4": 0.4, "mxfp4": 0.5}
 
 
 def _model(m: Model):

@@ -15,7 +15,7 @@ from .shapes import QUICK, SHAPES, Sizes, that_fit
 from .suite import Case, Options
 from .timing import Competitor
 
-PLAIN = ("float32", "bfloat16")
+PLAIN = ("float32", "bfloat16", "bf16z")
 
 
 def _layer(s: Sizes, weights, form: str) -> moekit.MoeLayer:
@@ -45,7 +45,7 @@ class _Format:
             self.block, reason = transformers_peer.block(s, self.weights)
         if self.block is None:
             self.missing = {name: reason for name in transformers_peer.NAMES}
-        self.facts, missing = workers.load(s, weights, form)
+        self.facts, missing = workers.load(s, weights, "bfloat16" if form == "bf16z" else form)
         self.missing.update(missing)
 
     def case(self, model: str, of_experts: int, tokens: int, routing: str, wanted) -> Case:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping
 
-MARKERS = {"float32": "s", "bfloat16": "o", "int8": "^", "fp8": "v", "int4": "D", "mxfp4": "P"}
+MARKERS = {"float32": "s", "bfloat16": "o", "bf16z": "h", "int8": "^", "fp8": "v", "int4": "D", "mxfp4": "P"}
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart; the black one is moekit's.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
 

@@ -37,12 +37,12 @@ SHAPES = {
 QUICK = Sizes(64, 32, 16, 2)
 
 TOKENS = (1, 2, 4, 8, 16, 64, 256, 1024, 4096)
-FORMATS = ("float32", "bfloat16", "int8", "fp8", "int4", "mxfp4")
+FORMATS = ("float32", "bfloat16", "bf16z", "int8", "fp8", "int4", "mxfp4")
 ROUTINGS = ("uniform", "zipf", "one")
 
 # Bytes that each weight takes, at most, beside the bfloat16 source while a format is measured: moekit's layer and one
 # copy of each peer that is held at the same time (transformers shares the source; onnxruntime has float32 or codes).
-_BYTES_A_WEIGHT = {"float32": 2 + 4 + 4 + 4, "bfloat16": 2 + 2 + 2 + 4}
+_BYTES_A_WEIGHT = {"float32": 2 + 4 + 4 + 4, "bfloat16": 2 + 2 + 2 + 4, "bf16z": 2 + 2 + 2 + 4}
 _QUANTISED_BYTES_A_WEIGHT = 2 + 1 + 1 + 1
 
 

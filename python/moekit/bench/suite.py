@@ -15,7 +15,7 @@ from .timing import Competitor, interleaved
 # Quantised weights are compared with the weights they came from, whoever quantised them: the bounds are a few times the
 # rounding of a weight (int8 by row and in groups, e4m3, int4 and e2m1 in groups of 32), and rows may be int8 as well.
 # Those errors are of a few rows, so they scatter; one wrong expert of ten would still be 0.2.
-LARGEST_ERROR = {"float32": 1e-10, "bfloat16": 1e-3, "int8": 5e-3, "fp8": 2e-2, "int4": 0.12, "mxfp4": 0.16}
+LARGEST_ERROR = {"float32": 1e-10, "bfloat16": 1e-3, "bf16z": 1e-3, "int8": 5e-3, "fp8": 2e-2, "int4": 0.12, "mxfp4": 0.16}
 
 
 class Options(NamedTuple):

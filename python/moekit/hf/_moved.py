@@ -80,7 +80,8 @@ class Moved:
 
     def _target(self, shared: bool, index: int, name: str, part: torch.Tensor) -> torch.Tensor:
         """What the layer gives for a part: the part itself where rows are contiguous and its dtype is the packed one."""
-        shape, dtype = part.shape, {"auto": part.dtype, "bfloat16": torch.bfloat16}.get(self.dtype, torch.float32)
+        packed = {"auto": part.dtype, "bfloat16": torch.bfloat16, "bf16z": torch.bfloat16}
+        shape, dtype = part.shape, packed.get(self.dtype, torch.float32)
         if part.dtype == torch.int8:  # two codes a byte
             return torch.empty((shape[0], shape[1] * 2), dtype=torch.uint8)
         if part.dtype == torch.float8_e4m3fn:

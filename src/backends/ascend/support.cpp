@@ -4,6 +4,7 @@
 
 #include "backends/ascend/packed.h"
 #include "core/float_convert.h"
+#include "formats/format.h"
 
 namespace moekit::ascend {
 namespace {
@@ -139,7 +140,8 @@ std::string why_not(const BlockConfig& config, const BlockFormats& formats) {
     return std::to_string(router.num_experts) + " experts, a grouped product takes " + std::to_string(kMaxExperts);
   if (router.columns() > kMaxColumns)
     return std::to_string(router.columns()) + " columns, MoeInitRouting takes " + std::to_string(kMaxColumns);
-  std::string reason = check_extents("experts", config.expert);
+  std::string reason = compressed_reason(formats);
+  if (reason.empty()) reason = check_extents("experts", config.expert);
   if (reason.empty() && shared) reason = check_extents("shared experts", config.shared.expert);
   if (reason.empty()) reason = check_formats("experts", config.expert, formats.routed, dynamic);
   if (reason.empty() && shared) reason = check_formats("shared experts", config.shared.expert, formats.shared, dynamic);

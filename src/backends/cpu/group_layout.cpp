@@ -14,6 +14,7 @@ namespace {
 struct Half {
   const WeightFormat& format;
   const StreamChoice& choice;
+  std::int64_t exceptions;  // as in GroupChoice
 };
 
 // `cols`: weights of a row. `made`: k that the projection reads, at least `cols`.
@@ -26,6 +27,8 @@ Projection projection(const Half& first, const Half& second, std::int64_t panels
   if (!p.quantised) {
     p.steps = ceil_div(made, step_columns(p.weight));
     p.panel_bytes = checked_mul(p.steps, kStepBytes, "panel");
+    p.bf16z = first.exceptions >= 0;
+    if (p.bf16z) p.compressed = {p.steps, first.exceptions}, p.panel_bytes = p.compressed.bytes();
     return p;
   }
   p.half[0] = tile_format(first.format, cols, first.choice.uniform, first.choice.by_column);
@@ -57,7 +60,9 @@ ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& format
   group.activation = {config.act, static_cast<float>(config.limit), static_cast<float>(config.alpha),
                       static_cast<float>(config.up_add)};
   const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
-  const Half up = {formats.up, choice.up}, gate = {formats.gate, choice.gate}, down = {formats.down, choice.down};
+  const Half up = {formats.up, choice.up, choice.exceptions[0]},
+             gate = {formats.gate, choice.gate, choice.exceptions[0]},
+             down = {formats.down, choice.down, choice.exceptions[1]};
   if (!linear)
     group.up = projection(gated ? gate : up, up, ceil_div(config.intermediate, gated ? kTileColumns : kPanelColumns),
                           config.input, config.input, elements);

@@ -13,6 +13,8 @@ struct StreamChoice {
 struct GroupChoice {
   StreamChoice gate, up, down;
   bool exact = false;  // as in TileFormat, known once all is packed
+  // Of bf16z up- and down-projections: the exceptions that there is room for; below 0: plain.
+  std::int64_t exceptions[2] = {-1, -1};
 };
 
 /// Elements of the steps that kernels read of plain and of quantised projections.

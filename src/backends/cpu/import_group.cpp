@@ -47,6 +47,18 @@ GroupChoice read_choice(const PackedPart& streams) {
   return {choice(0), choice(1), choice(2), flags[6] == 1};
 }
 
+void read_exceptions(const ExpertConfig& config, const ExpertFormats& formats, const PackedPart& exceptions,
+                     GroupChoice& choice) {
+  const bool bf16z[2] = {formats.up.compressed() && config.act != Activation::kLinear, formats.down.compressed()};
+  for (int i = 0; i < 2; ++i) {
+    const std::int32_t room = reinterpret_cast<const std::int32_t*>(exceptions.data.get())[i];
+    if (bf16z[i] ? room < 0 || room > kMaxBf16zExceptions : room != -1)
+      fail(exceptions.name, "holds " + std::to_string(room) + ", expected " +
+                                (bf16z[i] ? "0 .. " + std::to_string(kMaxBf16zExceptions) : "-1"));
+    choice.exceptions[i] = room;
+  }
+}
+
 // A copy of its own: kernels take the groups for indices, and a file may change after it was checked.
 PanelStorage checked_columns(const PackedPart& columns, const ExpertGroup& group, std::int64_t count,
                              std::int64_t stride) {
@@ -88,11 +100,18 @@ void export_group(const ExpertGroup& group, const std::string& prefix, PackedPar
   }
   flags->push_back(static_cast<std::byte>(group.down.half[0].exact));
   add("streams", DType::kUInt8, {kFlags}, {flags, flags->data()});
+  if (!group.up.bf16z && !group.down.bf16z) return;
+  auto exceptions = std::make_shared<std::vector<std::int32_t>>();
+  for (const Projection* p : {&group.up, &group.down})
+    exceptions->push_back(p->bf16z ? static_cast<std::int32_t>(p->compressed.exceptions) : -1);
+  add("exceptions", DType::kInt32, {2}, {exceptions, reinterpret_cast<const std::byte*>(exceptions->data())});
 }
 
 ExpertGroup import_group(const ExpertConfig& config, std::int64_t count, const ExpertFormats& formats,
                          const StepElements& elements, const std::string& prefix, const PackedParts& parts) {
-  const GroupChoice choice = read_choice(part(parts, prefix + "streams", DType::kUInt8, {kFlags}));
+  GroupChoice choice = read_choice(part(parts, prefix + "streams", DType::kUInt8, {kFlags}));
+  if (formats.up.compressed() || formats.down.compressed())
+    read_exceptions(config, formats, part(parts, prefix + "exceptions", DType::kInt32, {2}), choice);
   ExpertGroup group = group_layout(config, formats, choice, elements);
   const ExpertSizes sizes = expert_sizes(group);
   const PackedPart& panels = part(parts, prefix + "panels", DType::kUInt8, {count, sizes.bytes});

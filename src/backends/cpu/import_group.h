@@ -13,7 +13,8 @@ namespace moekit::cpu {
 inline constexpr std::string_view kPanelLayout = "cpu panels 1";
 
 /// The parts of a group: `prefix` + "panels" uint8 [E, bytes], "biases" float32 [E, n], "columns" uint16 [E, 3, n],
-/// "streams" uint8 [7]: uniform and by_column of gate, up and down, and exact.
+/// "streams" uint8 [7]: uniform and by_column of gate, up and down, and exact; where up or down is bf16z also
+/// "exceptions" int32 [2]: how many a half of their panels has room for, -1 of the one that is not.
 void export_group(const ExpertGroup& group, const std::string& prefix, PackedParts& out);
 
 /// The group over the memory of the parts; what holds indices is checked and copied. Throws CheckpointError for a part

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "backends/cpu/bf16z_format.h"
 #include "backends/cpu/tile_format.h"
 #include "moekit/layer.h"
 
@@ -77,7 +78,8 @@ struct UpArgs {
   std::int64_t h_segments = 0;
   ActivationParams activation;
   const std::byte* next = nullptr;     // what is read after the last panel, to prefetch
-  const QuantPanels* quant = nullptr;  // null: the panels are plain
+  const QuantPanels* quant = nullptr;  // null, and bf16z null: the panels are plain
+  const Bf16zFormat* bf16z = nullptr;
   // unpacked_bytes(kernels, steps), 64-byte aligned; may be null for plain panels, whose steps then never are widened.
   std::byte* unpacked = nullptr;
   float* scratch = nullptr;  // accumulator_floats(rows), 64-byte aligned
@@ -99,6 +101,7 @@ struct DownArgs {
   std::int64_t out_stride = 0, out_panel = 0;
   const std::byte* next = nullptr;
   const QuantPanels* quant = nullptr;
+  const Bf16zFormat* bf16z = nullptr;
   std::byte* unpacked = nullptr;
   float* scratch = nullptr;
 };
@@ -154,7 +157,7 @@ struct IntKernels {
   bool fixed_point = false;  // whether rows of three digits are faster than float32 kernels
 };
 
-/// Bytes of plain steps that a sweep over quantised panels of `steps` steps has at a time.
+/// Bytes of plain steps that a sweep over panels of `steps` steps that are not plain has at a time.
 inline std::int64_t unpacked_bytes(const WeightKernels& kernels, std::int64_t steps) noexcept {
   return (kernels.slice_steps == 0 ? steps : kernels.slice_steps) * kStepBytes;
 }

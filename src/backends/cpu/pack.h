@@ -16,6 +16,7 @@ struct PackScratch {
   std::vector<float> row;       // a row on its way between dtypes
   std::vector<std::byte> rows;  // 16 rows of the packed dtype, padded to whole steps
   StreamScratch stream;
+  std::vector<std::byte> plain;  // panels on their way to bf16z
 };
 
 /// A whole matrix: both tiles of a panel are 32 rows in order.

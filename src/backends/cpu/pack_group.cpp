@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "backends/cpu/bf16z_choice.h"
 #include "backends/cpu/group_layout.h"
 #include "backends/cpu/pack.h"
 #include "backends/cpu/pack_tiles.h"
@@ -73,10 +74,24 @@ bool has_slices(const MatrixRef& matrix, const WeightFormat& format) {
   return matrix.quant->packing != Packing::kGptq && matrix.quant->packing != Packing::kAwq;
 }
 
+// What is known once all is packed.
+struct Findings {
+  std::atomic<bool> exact{false};
+  // The most exceptions that a half of a bf16z panel has: of the up-projection, of the down-projection.
+  std::atomic<std::int64_t> exceptions[2] = {{0}, {0}};
+};
+
+void raise_to(std::atomic<std::int64_t>& most, std::int64_t value) {
+  for (std::int64_t seen = most.load(std::memory_order_relaxed);
+       seen < value && !most.compare_exchange_weak(seen, value, std::memory_order_relaxed);) {
+  }
+}
+
 // One a thread: what it allocates serves all of its experts.
 struct Packer {
+  const ExpertGroup& group;
   bool nonfinite_scales;
-  std::atomic<bool>& exact;
+  Findings& found;
   PackScratch scratch = {};
 
   // Calls body(slice, its first row, whether it is the last).
@@ -96,7 +111,8 @@ struct Packer {
     for_slices(matrix, format.weight, [&](const MatrixRef& slice, std::int64_t first, bool last) {
       const QuantRows& rows = read_words(slice, format.weight, nonfinite_scales, scratch.read);
       if (columns != nullptr && format.by_column) store_columns(rows, columns);
-      if (!exact.load(std::memory_order_relaxed) && needs_exact(rows)) exact.store(true, std::memory_order_relaxed);
+      if (!found.exact.load(std::memory_order_relaxed) && needs_exact(rows))
+        found.exact.store(true, std::memory_order_relaxed);
       const std::int64_t end = last ? tiles : (first + slice.rows) / kTileColumns;
       for (std::int64_t tile = first / kTileColumns; tile < end; ++tile) {
         const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
@@ -105,29 +121,37 @@ struct Packer {
       }
     });
   }
-  void whole(const MatrixRef& matrix, const Projection& p, std::byte* panels, std::uint16_t* columns) {
-    if (p.quantised) return quantised(matrix, p, -1, panels, columns);
+  // The same of plain elements; those of bf16z are packed as they are first.
+  void plain(const MatrixRef& matrix, const Projection& p, int half, std::byte* panels) {
+    const std::int64_t rows_a_panel = half < 0 ? kPanelColumns : kTileColumns;
     for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
-      pack_plain(read_plain(slice, scratch.read, nonfinite_scales), p.weight, p.steps, scratch,
-                 panels + first / kPanelColumns * p.panel_bytes);
+      const MatrixView rows = read_plain(slice, scratch.read, nonfinite_scales);
+      const std::int64_t count = ceil_div(rows.rows, rows_a_panel), panel_bytes = p.steps * kStepBytes;
+      std::byte* target = panels + first / rows_a_panel * p.panel_bytes;
+      if (p.bf16z) scratch.plain.resize(static_cast<std::size_t>(count * panel_bytes));
+      std::byte* steps = p.bf16z ? scratch.plain.data() : target;
+      if (half < 0) {
+        pack_plain(rows, p.weight, p.steps, scratch, steps);
+      } else {
+        pack_half(rows, half, p.weight, p.steps, scratch, steps);
+      }
+      for (std::int64_t n = 0; p.bf16z && n < count; ++n)
+        for (int side = 0; side < 2; ++side)
+          if (half < 0 || side == half)
+            raise_to(found.exceptions[&p == &group.down],
+                     pack_bf16z(p.compressed, steps + n * panel_bytes + side * kSegmentBytes, side,
+                                target + n * p.panel_bytes));
     });
   }
-  void half(const MatrixRef& matrix, const Projection& p, int side, std::byte* panels, std::uint16_t* columns) {
-    if (p.quantised) return quantised(matrix, p, side, panels, columns);
-    for_slices(matrix, {}, [&](const MatrixRef& slice, std::int64_t first, bool) {
-      pack_half(read_plain(slice, scratch.read, nonfinite_scales), side, p.weight, p.steps, scratch,
-                panels + first / kTileColumns * p.panel_bytes);
-    });
+  /// A whole matrix, or (`half` 0 or 1) one operand of a gated up-projection.
+  void pack(const MatrixRef& matrix, const Projection& p, int half, std::byte* panels, std::uint16_t* columns) {
+    if (p.quantised) return quantised(matrix, p, half, panels, columns);
+    plain(matrix, p, half, panels);
   }
 };
 
-}  // namespace
-
-ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors,
-                       const ExpertFormats& formats, const StepElements& elements, bool nonfinite_scales) {
-  const GroupChoice choice = {choose_stream(tensors, &ExpertTensors::gate, formats.gate),
-                              choose_stream(tensors, &ExpertTensors::up, formats.up),
-                              choose_stream(tensors, &ExpertTensors::down, formats.down)};
+ExpertGroup pack_as(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors, const ExpertFormats& formats,
+                    const GroupChoice& choice, const StepElements& elements, bool nonfinite_scales, Findings& found) {
   ExpertGroup group = group_layout(config, formats, choice, elements);
   const auto count = static_cast<std::int64_t>(tensors.size());
   const ExpertSizes sizes = expert_sizes(group);
@@ -139,7 +163,6 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
   group.columns = PanelStorage(bytes(3 * sizes.columns * 2, "column groups"));
   place_experts(group, count);
 
-  std::atomic<bool> exact{false};
   const bool linear = config.act == Activation::kLinear, gated = is_gated(config.act);
   const auto pack_expert = [&](std::int64_t e, Packer& packer) {
     const ExpertTensors& source = tensors[static_cast<std::size_t>(e)];
@@ -150,12 +173,12 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
       return columns == nullptr ? nullptr : columns + (e * 3 + part) * sizes.columns;
     };
     if (gated) {
-      packer.half(source.gate, group.up, 0, up, columns_of(0));
-      packer.half(source.up, group.up, 1, up, columns_of(1));
+      packer.pack(source.gate, group.up, 0, up, columns_of(0));
+      packer.pack(source.up, group.up, 1, up, columns_of(1));
     } else if (!linear) {
-      packer.whole(source.up, group.up, up, columns_of(1));
+      packer.pack(source.up, group.up, -1, up, columns_of(1));
     }
-    packer.whole(source.down, group.down, down, columns_of(2));
+    packer.pack(source.down, group.down, -1, down, columns_of(2));
     if (sizes.bias_floats == 0) return;
     float* bias = reinterpret_cast<float*>(group.biases.writable()) + e * sizes.bias_floats;
     if (config.up_bias && !linear) {
@@ -167,11 +190,43 @@ ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTenso
   };
   std::atomic<std::int64_t> next{0};
   run_throwing(static_cast<int>(std::min<std::int64_t>(num_threads(), count)), [&](Team&, int) {
-    Packer packer{nonfinite_scales, exact};
+    Packer packer{group, nonfinite_scales, found};
     for (std::int64_t e; (e = next.fetch_add(1, std::memory_order_relaxed)) < count;) pack_expert(e, packer);
   });
-  set_exact(group, exact);
+  set_exact(group, found.exact);
   return group;
+}
+
+}  // namespace
+
+ExpertGroup pack_group(const ExpertConfig& config, const std::vector<ExpertTensors>& tensors,
+                       const ExpertFormats& formats, const StepElements& elements, bool nonfinite_scales) {
+  GroupChoice choice = {choose_stream(tensors, &ExpertTensors::gate, formats.gate),
+                        choose_stream(tensors, &ExpertTensors::up, formats.up),
+                        choose_stream(tensors, &ExpertTensors::down, formats.down)};
+  const bool linear = config.act == Activation::kLinear;
+  if (formats.up.compressed() && !linear) choice.exceptions[0] = bf16z_first_room(config.input);
+  if (formats.down.compressed()) choice.exceptions[1] = bf16z_first_room(linear ? config.input : config.intermediate);
+  // Once as a rule. Where weights have more exceptions than the first room holds, a second time: with room for them, or
+  // plain where that is no smaller.
+  std::string plain;
+  for (;;) {
+    Findings found;
+    ExpertGroup group = pack_as(config, tensors, formats, choice, elements, nonfinite_scales, found);
+    group.plain_instead = plain;
+    bool again = false;
+    for (int i = 0; i < 2; ++i) {
+      const Projection& p = i == 0 ? group.up : group.down;
+      const std::int64_t most = found.exceptions[i];
+      if (!p.bf16z || most <= p.compressed.exceptions) continue;
+      again = true;
+      choice.exceptions[i] = bf16z_is_smaller({p.steps, most}) ? most : -1;
+      if (choice.exceptions[i] < 0)
+        plain += (plain.empty() ? "" : ", ") + std::string(i == 0 ? "up" : "down") + " has " + std::to_string(most) +
+                 " exponents far from the others in a row of " + std::to_string(p.steps) + " tiles";
+    }
+    if (!again) return group;
+  }
 }
 
 }  // namespace moekit::cpu

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "backends/cpu/bf16z_choice.h"
 #include "backends/cpu/expert_cache.h"
 #include "backends/cpu/group_layout.h"
 #include "backends/cpu/import_group.h"
@@ -11,13 +12,35 @@
 #include "moekit/error.h"
 
 namespace moekit::cpu {
+namespace {
+
+// bfloat16 projections by what they are held in.
+void name_held(const ExpertGroup& group, ExpertFormats& formats) {
+  const auto name = [](const Projection& p, WeightFormat& format) {
+    if (format.code == Code::kBFloat16) format.name = p.bf16z ? "bf16z" : "bfloat16";
+  };
+  // A projection that the form lacks goes by the format of down (choose_formats.cpp).
+  const bool linear = group.config.act == Activation::kLinear;
+  name(is_gated(group.config.act) ? group.up : group.down, formats.gate);
+  name(linear ? group.down : group.up, formats.up);
+  name(group.down, formats.down);
+}
+
+}  // namespace
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
     : PackedBlock(config, formats), chosen(choose_kernels()) {
   const StepElements elements = step_elements(formats, chosen);
-  routed = pack_group(config.expert, tensors.experts, formats.routed, elements, formats.nonfinite_scales);
-  if (config.shared.count != 0)
-    shared = pack_group(config.shared.expert, tensors.shared, formats.shared, elements, formats.nonfinite_scales);
+  BlockFormats held = formats;
+  if (formats.may_compress) bf16z_choice_ = choose_bf16z(config, chosen.bf16_name, held);
+  routed = pack_group(config.expert, tensors.experts, held.routed, elements, formats.nonfinite_scales);
+  name_held(routed, held.routed);
+  held.shared = config.shared.count != 0 ? held.shared : held.routed;
+  if (config.shared.count != 0) {
+    shared = pack_group(config.shared.expert, tensors.shared, held.shared, elements, formats.nonfinite_scales);
+    name_held(shared, held.shared);
+  }
+  set_formats(held);
   pack_dense(tensors);
 }
 
@@ -124,6 +147,11 @@ std::string CpuBlock::explain() const {
                 ? "multiplied as integers\n"
                 : "unpacked to " + std::string(dtype_name(routed.down.weight)) + " a few steps at a time\n";
   }
+  if (!bf16z_choice_.empty()) text += "bf16z: " + bf16z_choice_ + "\n";
+  for (const ExpertGroup* group : {&routed, &shared})
+    if (!group->plain_instead.empty())
+      text += std::string("bf16z: ") + (group == &shared ? "shared experts " : "") +
+              "plain bfloat16 instead where it would be no smaller: " + group->plain_instead + "\n";
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
   if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
   if (small_dense) text += "; gate and experts in one sweep";

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -41,7 +42,9 @@ struct Projection {
   DType weight = DType::kFloat32;  // element of the plain steps that kernels read
   bool quantised = false;
   int digits = 0;  // rows of A are integers of so many digits, weight is int8; 0: A is what kernels of `weight` take
-  TileFormat half[2];  // of the two tiles of a panel, where quantised
+  bool bf16z = false;
+  TileFormat half[2];      // of the two tiles of a panel, where quantised
+  Bf16zFormat compressed;  // of a panel, where bf16z
   std::int64_t panels = 0, steps = 0, panel_bytes = 0;
   std::int64_t bytes() const { return checked_mul(panels, panel_bytes, "projection"); }
 };
@@ -53,6 +56,7 @@ struct ExpertGroup {
   ActivationParams activation;
   Projection up, down;                    // up: no panels for kLinear
   PanelStorage storage, biases, columns;  // storage is empty where an ExpertCache has the panels
+  std::string plain_instead;              // why projections are plain that were to be bf16z, empty where none is
   std::size_t bytes() const noexcept { return storage.bytes() + biases.bytes() + columns.bytes(); }
 };
 struct StepElements;
@@ -113,6 +117,8 @@ class CpuBlock final : public PackedBlock {
  private:
   /// Router and gate of the shared experts, and what follows from them and the packed experts.
   void pack_dense(const BlockTensors& tensors);
+
+  std::string bf16z_choice_;  // what decided on it where the block could choose
 };
 
 /// Whether there are kernels for the formats, or the reason.

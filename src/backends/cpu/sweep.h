@@ -15,6 +15,7 @@
 
 #include <algorithm>
 
+#include "backends/cpu/bf16z_fused.h"
 #include "backends/cpu/fused.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
@@ -34,15 +35,22 @@ struct Prefetch {
 template <class Gemm, class Args>
 struct PlainPanels {
   const Args& args;
-  std::int64_t panel_bytes = args.quant != nullptr ? args.quant->panel_bytes() : args.steps * kStepBytes;
+  bool plain = args.quant == nullptr && args.bf16z == nullptr;
+  std::int64_t panel_bytes = args.quant != nullptr   ? args.quant->panel_bytes()
+                             : args.bf16z != nullptr ? args.bf16z->bytes()
+                                                     : args.steps * kStepBytes;
 
   const std::byte* panel(std::int64_t n) const { return args.panels + n * panel_bytes; }
   /// Steps [first, first + count) of panel n.
   const std::byte* steps(std::int64_t n, std::int64_t first, std::int64_t count) const {
-    // A step is 16 k of float32 or 32 k of bfloat16; kernels of float32 rows and bfloat16 weights see plain panels
-    // only.
+    if (plain) return panel(n) + first * kStepBytes;
+    if (Gemm::kSegments != 1) return nullptr;  // float32 rows see no quantised panels, and bf16z widened
+    if (args.bf16z != nullptr) {
+      unpack_bf16z_steps<Bf16zPlain>(*args.bf16z, panel(n), first, count, args.unpacked);
+      return args.unpacked;
+    }
+    // A step is 16 k of float32 or 32 k of bfloat16.
     constexpr std::int64_t kPerStep = kQuantStep * static_cast<std::int64_t>(sizeof(typename Gemm::Activation)) / 64;
-    if (args.quant == nullptr || Gemm::kSegments != 1) return panel(n) + first * kStepBytes;
     const std::byte* stream = panel(n);
     for (int half = 0; half < 2; ++half) {
       const TileFormat& format = args.quant->half[half];
@@ -110,7 +118,7 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
     for (std::int64_t n = args.first; n < args.last; ++n) {
       const std::byte* panel = panels.steps(n, 0, args.steps);
       // Of unpacked panels the next one is not read as it lies: nothing to bring.
-      const std::byte* next = args.quant != nullptr ? nullptr : n + 1 < args.last ? panels.panel(n + 1) : args.next;
+      const std::byte* next = !panels.plain ? nullptr : n + 1 < args.last ? panels.panel(n + 1) : args.next;
       const Prefetch prefetch{next, groups};
       for (std::int64_t m = 0; m < groups; ++m) {
         const std::int64_t first = m * Gemm::kGroup, rows = rows_of(first);
@@ -127,13 +135,16 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
   } else {
     constexpr bool kFloatRows = sizeof(typename Gemm::Activation) == 4 && Gemm::kSegments == 1;
     constexpr bool kWidens = sizeof(typename Gemm::Activation) == 4 && Gemm::kSegments == 2;
-    const bool widens = kWidens && args.unpacked != nullptr && args.rows >= kWidenRows;
-    // Widened steps take twice the room.
-    const std::int64_t slice_steps = Gemm::kSliceSteps / (widens ? 2 : 1);
-    const bool fused = kFloatRows && args.quant != nullptr && args.rows <= kFusedRows && can_fuse(*args.quant);
+    const bool compressed = kWidens && args.bf16z != nullptr;
+    const bool widens = kWidens && args.unpacked != nullptr && (compressed || args.rows >= kWidenRows);
+    // Widened steps take twice the room, and compressed ones are there beside them.
+    const std::int64_t slice_steps = Gemm::kSliceSteps / (compressed ? 3 : widens ? 2 : 1);
+    const bool fused = kFloatRows ? args.quant != nullptr && args.rows <= kFusedRows && can_fuse(*args.quant)
+                                  : compressed && args.rows <= kBf16zRows;
     for (std::int64_t n = args.first; n < args.last; ++n) {
       if (fused) {
         if constexpr (kFloatRows) fused_panel(*args.quant, panels.panel(n), args.a, args.rows, args.scratch);
+        if constexpr (kWidens) bf16z_panel(*args.bf16z, panels.panel(n), args.a, args.rows, args.scratch);
         finish_rows(row_work(n, 0, args.scratch), args.rows);
         continue;
       }
@@ -143,18 +154,24 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
         const std::byte* a = args.a + s * Gemm::kSegments * kSegmentBytes;
         const std::byte* slice = panels.steps(n, s, steps);
         const std::byte* upcoming = following;
-        if (args.quant != nullptr && following != nullptr) {
-          upcoming += s * panels.panel_bytes / args.steps;  // the same part of the panel to come
+        if (!panels.plain) {
+          if (following != nullptr)
+            upcoming += s * panels.panel_bytes / args.steps;  // the same part of the panel to come
         } else if (s + steps < args.steps) {
           upcoming = slice + steps * kStepBytes;
         }
-        // Each row group brings its share of the next slice into the second-level cache. A single group leaves that to
-        // the hardware: it reads as fast as it computes.
-        const std::int64_t lines = args.quant != nullptr ? ceil_div(panels.panel_bytes * steps, args.steps * kLineBytes)
-                                                         : slice_steps * kStepBytes / kLineBytes;
-        Upcoming next{upcoming, upcoming != nullptr && groups > 1 ? ceil_div(lines, groups) : 0};
-        if constexpr (kWidens)
-          if (widens) widen_steps(slice, steps, args.unpacked);
+        // Each row group brings its share of the next slice into the second-level cache. A single one, too: hardware
+        // prefetchers stop at the end of a page, which costs a fifth of the time at one row and a third at eight.
+        const std::int64_t lines = !panels.plain ? ceil_div(panels.panel_bytes * steps, args.steps * kLineBytes)
+                                                 : slice_steps * kStepBytes / kLineBytes;
+        Upcoming next{upcoming, upcoming != nullptr ? ceil_div(lines, groups) : 0};
+        if constexpr (kWidens) {
+          if (compressed) {
+            unpack_bf16z_steps<Bf16zWide>(*args.bf16z, panels.panel(n), s, steps, args.unpacked);
+          } else if (widens) {
+            widen_steps(slice, steps, args.unpacked);
+          }
+        }
         for (std::int64_t first = 0; first < args.rows; first += Gemm::kGroup) {
           const std::byte* rows = a + first / kBlockRows * block_bytes;
           float* c = args.scratch + first * kPanelColumns;

@@ -82,7 +82,7 @@ void TileRun::plan_units() {
         linear ? round_up(ceil_div(active.rows, threads_ * 4), kBlockRows) : chunk_rows(active.rows, row_bytes);
     const std::int64_t down_chunk = chunk_rows(active.rows, block_.row_bytes(group.down));
     for (const Projection* p : {&group.up, &group.down})
-      if (p->digits == 0 && (p->quantised || block_.widens(*p)))
+      if (p->digits == 0 && (p->quantised || p->bf16z || block_.widens(*p)))
         unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
     scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
     if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
@@ -171,6 +171,7 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const Up
                              {active.expert->columns[is_gated(group.config.act) ? 0 : 1], active.expert->columns[1]},
                              group.up.digits};
   if (group.up.quantised) args.quant = &quant;
+  if (group.up.bf16z) args.bf16z = &group.up.compressed;
   if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
   (integers ? block_.chosen.integer.up : block_.kernels(group.up).up)(args);
   // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
@@ -261,6 +262,7 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
     }
     args.scratch = scratch_ + thread * scratch_floats_;
     if (group.down.quantised) args.quant = &quant;
+    if (group.down.bf16z) args.bf16z = &group.down.compressed;
     if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
     (group.down.digits != 0 ? block_.chosen.integer.down : block_.kernels(group.down).down)(args);
   }

@@ -39,6 +39,11 @@ struct Tiles {
   void write(std::int64_t tile, const MutableMatrixView& out) {
     const std::int64_t panel = half < 0 ? tile / 2 : tile, side = half < 0 ? tile % 2 : half;
     const std::byte* at = panels + panel * p.panel_bytes;
+    if (p.bf16z) {
+      plain.resize(static_cast<std::size_t>(p.steps * kStepBytes));
+      unpack_bf16z(p.compressed, at, static_cast<int>(side), plain.data());
+      return unpack_tiles(plain.data(), p.steps, tile * kTileColumns, rows, out);
+    }
     if (!p.quantised) return unpack_tiles(at + side * kSegmentBytes, p.steps, tile * kTileColumns, rows, out);
     const TileFormat& format = p.half[side];
     if (out.dtype == DType::kUInt8)

@@ -5,6 +5,7 @@
 
 #include "backends/cuda/kernels.h"
 #include "backends/cuda/pack.h"
+#include "formats/format.h"
 
 namespace moekit::cuda {
 namespace {
@@ -24,6 +25,7 @@ std::string of_experts(const ExpertConfig& config, const ExpertFormats& formats)
 
 Support supports_block(const BlockConfig& config, const BlockFormats& formats) {
   if (formats.int8_activations) return {"activations stay as they are here"};
+  if (std::string reason = compressed_reason(formats); !reason.empty()) return {reason};
   const std::int64_t columns = config.router.columns();
   if (columns > kMaxColumns)
     return {"the router has " + std::to_string(columns) + " columns, at most " + std::to_string(kMaxColumns)};

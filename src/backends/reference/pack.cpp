@@ -3,6 +3,7 @@
 
 #include "backends/reference/reference.h"
 #include "core/float_convert.h"
+#include "formats/format.h"
 #include "formats/read.h"
 
 namespace moekit::reference {
@@ -104,7 +105,7 @@ void Packed::unpack(std::int64_t expert, bool of_shared, const ExpertViews& out)
 }
 
 Packed::Packed(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
-    : PackedBlock(config, formats), tables(read_router_tables(config.router, tensors.router)) {
+    : PackedBlock(config, uncompressed(formats)), tables(read_router_tables(config.router, tensors.router)) {
   if (config.router.source != RouterSource::kExternal) router_weight = read_float32(tensors.router.weight);
   ReadScratch scratch;
   for (const ExpertTensors& expert : tensors.experts)

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// A few rows of float32 through a bf16z panel: weights are unpacked in registers and meet the rows there. Sums run in
+// the order of FmaGemm on the plain panel, with its roundings: the same bits.
+#pragma once
+
+#include "backends/cpu/bf16z_tiles.h"
+
+namespace moekit::cpu {
+namespace {
+
+/// Rows beyond this unpack once for all instead.
+constexpr int kBf16zRows = kBf16zParts == 1 ? 8 : 4;
+/// Ahead of what is read, so far that memory has answered by then: lines wait in the second-level cache.
+constexpr std::int64_t kBf16zAhead = 6144;
+
+/// Exceptions of a tile that are still to come.
+struct Bf16zPatches {
+  const std::byte* heads;
+  const std::byte *next, *end;
+  int pairs = -1;  // where the next one is: pairs of k 2 g and 2 g + 1; below 0: there is none
+
+  MOEKIT_INLINE Bf16zPatches(const Bf16zFormat& format, const std::byte* panel, int half)
+      : heads(bf16z_heads(format, panel, half)), next(heads + format.exceptions_at()), end(next) {}
+  /// Those of a step; the steps come in order.
+  MOEKIT_INLINE void begin_step(const Bf16zFormat& format, std::int64_t step) {
+    const Bf16zRange range = bf16z_exceptions(format, heads, step);
+    next = heads + format.exceptions_at() + range.begin * static_cast<std::int64_t>(sizeof(Bf16zException));
+    end = heads + format.exceptions_at() + range.end * static_cast<std::int64_t>(sizeof(Bf16zException));
+    look();
+  }
+  MOEKIT_INLINE void look() { pairs = next < end ? load<Bf16zException>(next).at / 64 : -1; }
+  /// Puts the next one into both lines.
+  MOEKIT_INLINE void apply(Bf16zPairs (&lines)[kBf16zParts][2]) {
+    const auto exception = load<Bf16zException>(next);
+    const std::uint32_t column = exception.at % 64 / 2, shift = exception.at % 2 * 16;  // column: of both lines
+    Bf16zPairs lane = bf16z_lane_numbers();
+    for (int line = 0; line < 2; ++line)
+      for (int part = 0; part < kBf16zParts; ++part, lane += std::uint32_t{kBf16zWidth / 4}) {
+        const Bf16zPairs here = (Bf16zPairs)(lane == column);
+        lines[part][line] =
+            (lines[part][line] & ~(here & (0xffffu << shift))) | (here & (std::uint32_t{exception.bits} << shift));
+      }
+    next += sizeof(Bf16zException);
+    look();
+  }
+};
+
+/// kTiles: of a panel that go together. Accumulators of eight rows of two tiles take half of the 32 registers of
+/// AVX-512, those of two rows of two tiles or of four of one half of 16 registers of 32 bytes.
+template <int R, int kTiles>
+struct Bf16zRows {
+  Bf16zFloats acc[R][kTiles][kBf16zParts] = {};
+
+  /// A part of a pair of k. x: the even k of row 0.
+  MOEKIT_INLINE void add(int tile, int part, const Bf16zPairs& pair, const float* x) {
+    const auto even = (Bf16zFloats)(pair << 16), odd = (Bf16zFloats)(pair & 0xffff0000u);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[r][tile][part] += even * x[r * 16];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[r][tile][part] += odd * x[r * 16 + 1];
+  }
+  template <int g = 0>
+  MOEKIT_INLINE void step(const std::byte* tiles, const Bf16zTables* tables, Bf16zPatches* patches, const float* x) {
+    if constexpr (g < 8) {
+      // A few at a time: a step's lines at once would take all of the first-level cache's buffers.
+      constexpr int kLines = 2 * kBf16zTileBytes / kLineBytes / 8;
+      for (int line = 0; line < kLines; ++line)
+        __builtin_prefetch(tiles + kBf16zAhead + (g * kLines + line) * kLineBytes, 0, 2);
+      const float* pair = x + g / 4 * (kSegmentBytes / 4) + g % 4 * 4;
+#pragma GCC unroll 2
+      for (int tile = 0; tile < kTiles; ++tile) {
+        Bf16zPairs lines[kBf16zParts][2];
+#pragma GCC unroll 4
+        for (int part = 0; part < kBf16zParts; ++part)
+          bf16z_lines<g>(tiles + tile * kBf16zTileBytes, part, tables[tile], lines[part][0], lines[part][1]);
+        while (__builtin_expect(patches[tile].pairs == g, 0)) patches[tile].apply(lines);
+#pragma GCC unroll 4
+        for (int part = 0; part < kBf16zParts; ++part) {
+          add(tile, part, lines[part][0], pair);
+          add(tile, part, lines[part][1], pair + 2);
+        }
+      }
+      step<g + 1>(tiles, tables, patches, x);
+    }
+  }
+};
+
+/// Tiles [first, first + kTiles) of the steps of a panel.
+template <int R, int kTiles>
+void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, const std::byte* a, float* c) noexcept {
+  Bf16zRows<R, kTiles> rows;
+  const auto* x = reinterpret_cast<const float*>(a);
+  constexpr int kLast = kTiles - 1;
+  Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kLast}};
+  const std::byte* tiles = panel + format.tiles_at() + first * kBf16zTileBytes;
+  // Where the last panel's prefetches ended, but for what is about to be read.
+  for (std::int64_t at = kBf16zAhead - format.tiles_at(); at < kBf16zAhead; at += kLineBytes)
+    __builtin_prefetch(tiles + at, 0, 2);
+  for (std::int64_t s = 0; s < format.steps; ++s, tiles += 2 * kBf16zTileBytes, x += 2 * kSegmentBytes / 4) {
+    for (int tile = 0; tile < kTiles; ++tile) patches[tile].begin_step(format, s);
+    const Bf16zTables tables[] = {Bf16zTables(bf16z_head(patches[0].heads, s).base),
+                                  Bf16zTables(bf16z_head(patches[kLast].heads, s).base)};
+    rows.step(tiles, tables, patches, x);
+  }
+  for (int r = 0; r < R; ++r)
+    for (int tile = 0; tile < kTiles; ++tile)
+      for (int part = 0; part < kBf16zParts; ++part)
+        store(c + r * kPanelColumns + (first + tile) * 16 + part * kBf16zWidth / 4, rows.acc[r][tile][part]);
+}
+
+/// 32 accumulators of each of at most kBf16zRows rows of one block of A.
+inline void bf16z_panel(const Bf16zFormat& format, const std::byte* panel, const std::byte* a, std::int64_t rows,
+                        float* c) noexcept {
+  // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
+  if (rows == 1) return bf16z_rows<1, 2>(format, panel, 0, a, c);
+  if (rows == 2) return bf16z_rows<2, 2>(format, panel, 0, a, c);
+  if constexpr (kBf16zParts == 1) {
+    if (rows <= 4) return bf16z_rows<4, 2>(format, panel, 0, a, c);
+    bf16z_rows<8, 2>(format, panel, 0, a, c);
+  } else {
+    for (int first = 0; first < 2; ++first) bf16z_rows<4, 1>(format, panel, first, a, c);
+  }
+}
+
+}  // namespace
+}  // namespace moekit::cpu
