@@ -17,14 +17,20 @@ struct ModelInfo {
   std::string family;                    // "qwen3_moe"
   std::int64_t num_layers = 0;           // decoder layers
   std::vector<std::int64_t> moe_layers;  // indices of those with experts
+  std::vector<std::string> expert_sets;  // names; empty when a block has one, without a name
 };
 
-/// Reads config.json of a checkpoint folder, or the key-value pairs of a GGUF file. Throws CheckpointError for a family that is not known (listing those that
-/// are) and for a field that changes the routing and is not understood.
+/// Reads config.json of a checkpoint folder, or the key-value pairs of a GGUF file. Throws CheckpointError for a family
+/// that is not known (listing those that are) and for a field that changes the routing and is not understood.
 ModelInfo inspect_model(const std::string& path);
 
 /// Configuration of one layer's block without its weights.
-BlockConfig block_config(const std::string& path, std::int64_t layer);
+///
+/// Here and below, `experts` names one of the checkpoint's expert sets, where blocks keep several apart (ERNIE 4.5 VL:
+/// "text_moe", "vision_moe") and the caller knows which set a token goes to; "" is the first of them. Shared experts
+/// are part of the block of every set. A name that the checkpoint does not have is a CheckpointError that lists the
+/// sets.
+BlockConfig block_config(const std::string& path, std::int64_t layer, const std::string& experts = {});
 
 /// Configuration and tensors of one layer. Every expert tensor of the layer is accounted for: a missing, extra or
 /// differently shaped one is a CheckpointError that names it.
@@ -32,9 +38,9 @@ struct LoadedBlock {
   BlockConfig config;
   BlockTensors tensors;
 };
-LoadedBlock load_block(const std::string& path, std::int64_t layer);
+LoadedBlock load_block(const std::string& path, std::int64_t layer, const std::string& experts = {});
 /// The same of a checkpoint that is open: for several of its layers.
-LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer);
+LoadedBlock load_block(const Checkpoint& checkpoint, std::int64_t layer, const std::string& experts = {});
 
 /// How the weights of a block's experts lie in its checkpoint.
 struct WeightsInfo {
@@ -54,7 +60,8 @@ struct WeightsInfo {
 WeightsInfo inspect_weights(const LoadedBlock& block);
 
 /// load_block and MoeLayer in one: the usual way in.
-MoeLayer load_layer(const std::string& path, std::int64_t layer, const LayerOptions& options = {});
+MoeLayer load_layer(const std::string& path, std::int64_t layer, const LayerOptions& options = {},
+                    const std::string& experts = {});
 
 /// Names of the families, sorted.
 std::vector<std::string_view> model_families();

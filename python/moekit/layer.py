@@ -166,7 +166,7 @@ def _total_memory() -> int:
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
                nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False,
-               memory_budget: int = 0) -> MoeLayer:
+               memory_budget: int = 0, experts: str = "") -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -192,13 +192,17 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         exceed it, those that a call needs are read from the file ahead of their use, and those that calls come back to
         stay; results have the same bits. Calls take turns then. `cache_counts` tells how it went, `moekit trace` whether
         it can pay.
+    experts: name of the expert set, where blocks keep several apart ("text_moe" and "vision_moe" in ERNIE 4.5 VL; `moekit
+        inspect` lists them) and the caller knows which set a token goes to. "" is the first of them. The layer is the
+        block for the tokens of that set, shared experts included.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations, memory_budget)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations, memory_budget,
+                            experts)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
 
 
@@ -212,7 +216,7 @@ def convert(path, out, dtype: str = "auto", *, force: bool = False, nonfinite_sc
 
     One file a layer, safetensors with checksums, and moekit.json, which is put into place last: whatever ends the
     process before, the folder holds what it held. Returns {"family", "num_layers", "layers": [{"layer", "file",
-    "bytes", "checksum", "format"}]}. Raises CheckpointError, also when writing fails or another process writes there.
+    "bytes", "checksum", "format"}]}; where blocks have several expert sets, each has a file and its name as "experts". Raises CheckpointError, also when writing fails or another process writes there.
     """
     path, out = (os.fsdecode(p) if isinstance(p, bytes) else p for p in (os.fspath(path), os.fspath(out)))
     return _core.convert_model(path, out, dtype, force, nonfinite_scales, progress)

@@ -20,6 +20,7 @@ py::dict inspect(const std::string& path) {
   out["family"] = info.family;
   out["num_layers"] = info.num_layers;
   out["moe_layers"] = info.moe_layers;
+  out["expert_sets"] = info.expert_sets;
   return out;
 }
 
@@ -65,15 +66,28 @@ py::dict to_dict(const WeightsInfo& info) {
 }
 
 /// How the weights of each layer's experts lie in the file.
-py::list weights_of(const std::string& path, const std::vector<std::int64_t>& layers) {
+py::list weights_of(const std::string& path, const std::vector<std::int64_t>& layers, const std::string& experts) {
   py::list out;
   if (is_converted(path)) {
-    for (const std::int64_t layer : layers) out.append(to_dict(inspect_converted_weights(path, layer)));
+    for (const std::int64_t layer : layers) out.append(to_dict(inspect_converted_weights(path, layer, experts)));
     return out;
   }
   const Checkpoint checkpoint = Checkpoint::open(path);
-  for (const std::int64_t layer : layers) out.append(to_dict(inspect_weights(load_block(checkpoint, layer))));
+  for (const std::int64_t layer : layers) out.append(to_dict(inspect_weights(load_block(checkpoint, layer, experts))));
   return out;
+}
+
+/// The layer without the shared experts of its block: for models that compute them beside it.
+MoeLayer load_routed(const std::string& path, std::int64_t layer, const LayerOptions& options,
+                     const std::string& experts) {
+  if (is_converted(path))
+    throw UnsupportedError("[load] " + path + " is converted, and its layers hold shared experts, which the model " +
+                           "computes beside the block: expected the checkpoint that it was converted from");
+  LoadedBlock block = load_block(path, layer, experts);
+  block.config.shared = {};
+  block.tensors.shared.clear();
+  block.tensors.shared_gate = {};
+  return MoeLayer(block.config, block.tensors, options);
 }
 
 /// The conversion, after which the GIL is taken back for `progress` at each layer.
@@ -98,6 +112,7 @@ py::dict convert(const std::string& path, const std::string& out, const std::str
   for (const ConvertedLayer& layer : model.layers) {
     py::dict entry;
     entry["layer"] = layer.layer;
+    if (!layer.experts.empty()) entry["experts"] = layer.experts;
     entry["file"] = layer.file;
     entry["bytes"] = layer.bytes;
     entry["checksum"] = layer.checksum;
@@ -114,32 +129,46 @@ py::dict convert(const std::string& path, const std::string& out, const std::str
 }  // namespace
 
 void bind_checkpoint(py::module_& module) {
-  module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
-                              const std::string& device, const std::string& backend, bool nonfinite_scales,
-                              bool map_files, bool int8_activations, std::int64_t memory_budget) {
-    if (memory_budget < 0)
-      throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
-                            " bytes, expected from 0 (no limit)");
-    const LayerOptions options{dtype,
-                               parse_device(device),
-                               backend,
-                               nonfinite_scales,
-                               map_files,
-                               int8_activations,
-                               static_cast<std::size_t>(memory_budget)};
-    const ReleaseGil released;
-    return std::make_shared<MoeLayer>(load_layer(path, layer, options));
-  });
+  module.def(
+      "load_layer",
+      [](const std::string& path, std::int64_t layer, const std::string& dtype, const std::string& device,
+         const std::string& backend, bool nonfinite_scales, bool map_files, bool int8_activations,
+         std::int64_t memory_budget, const std::string& experts, bool shared) {
+        if (memory_budget < 0)
+          throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
+                                " bytes, expected from 0 (no limit)");
+        const LayerOptions options{dtype,
+                                   parse_device(device),
+                                   backend,
+                                   nonfinite_scales,
+                                   map_files,
+                                   int8_activations,
+                                   static_cast<std::size_t>(memory_budget)};
+        const ReleaseGil released;
+        return std::make_shared<MoeLayer>(shared ? load_layer(path, layer, options, experts)
+                                                 : load_routed(path, layer, options, experts));
+      },
+      py::arg("path"), py::arg("layer"), py::arg("dtype") = "auto", py::arg("device") = "cpu",
+      py::arg("backend") = "auto", py::arg("nonfinite_scales") = false, py::arg("map_files") = true,
+      py::arg("int8_activations") = false, py::arg("memory_budget") = 0, py::arg("experts") = "",
+      py::arg("shared") = true);
   module.def("convert_model", &convert);
   module.def("is_converted", &is_converted);
-  module.def("verify_converted", [](const std::string& path, std::int64_t layer) {
-    const ReleaseGil released;
-    verify_converted(path, layer);
-  });
+  module.def(
+      "verify_converted",
+      [](const std::string& path, std::int64_t layer, const std::string& experts) {
+        const ReleaseGil released;
+        verify_converted(path, layer, experts);
+      },
+      py::arg("path"), py::arg("layer"), py::arg("experts") = "");
   module.def("inspect_model", &inspect);
-  module.def("block_config",
-             [](const std::string& path, std::int64_t layer) { return config_to_dict(block_config(path, layer)); });
-  module.def("weights_of", &weights_of);
+  module.def(
+      "block_config",
+      [](const std::string& path, std::int64_t layer, const std::string& experts) {
+        return config_to_dict(block_config(path, layer, experts));
+      },
+      py::arg("path"), py::arg("layer"), py::arg("experts") = "");
+  module.def("weights_of", &weights_of, py::arg("path"), py::arg("layers"), py::arg("experts") = "");
   module.def("tensors", &tensors_of);
   module.def("read_tensor", &read_tensor);
   module.def("model_families", [] {

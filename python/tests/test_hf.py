@@ -31,6 +31,8 @@ HOOKLESS = {"dbrx", "dbrx_plain", "jetmoe", "llama4", "longcat_flash", "step3p7"
 REFUSED = {"axk1": "post_mlp_layernorm", "dbrx": "stacked", "dbrx_plain": "stacked", "deepseek_v4": "tid2eid",
            "gemma4": "self_attn", "inkling": "global_scale", "jetmoe": "no block", "longcat_flash": "shapes",
            "minimax_m3": "gate_up_proj"}
+# Two expert sets, of which text goes to the first, and shared experts beside them.
+SETS = "ernie4_5_vl_moe"
 CASES = sorted(write_checkpoints.FAMILIES)
 TRAINED = ("qwen3_moe_bytes", "deepseek_v3_bytes")
 
@@ -94,7 +96,8 @@ def test_logits_of_whole_models(case):
         assert torch.equal(result(model(x)), result(tiny(case)(x)))
         return
     replaced = hf.replace_moe(model)
-    assert len(replaced) == blocks and all(isinstance(layer, moekit.MoeLayer) for layer in replaced.values())
+    assert len(replaced) == blocks * (3 if case == SETS else 1)
+    assert all(isinstance(layer, moekit.MoeLayer) for layer in replaced.values())
     hf.reset_calls()
     for with_router in (False, True):
         got = model(x, output_router_logits=with_router)
@@ -103,7 +106,7 @@ def test_logits_of_whole_models(case):
             assert len(got.router_logits) == len(want.router_logits) == blocks
             for a, b in zip(got.router_logits, want.router_logits):
                 assert error(a, b) <= 1e-4
-    assert hf.calls() == {"moekit block": 2 * blocks}
+    assert hf.calls() == {"moekit block": 2 * blocks, **({"moekit shared experts": 2 * blocks} if case == SETS else {})}
 
     hf.restore(model)  # the very bits
     assert torch.equal(result(model(x)), result(tiny(case)(x)))

@@ -143,3 +143,17 @@ def test_weights_put_in_later_are_used(tmp_path, float32_kernels):
     got = model(x).logits
     hf.restore(model)
     assert error(got, model(x).logits) <= 1e-4
+
+
+@torch.no_grad()
+def test_shared_experts_beside_the_block(tmp_path):
+    """Granite's layer adds the shared expert itself: layers of files are loaded without it."""
+    model, x = tiny("granitemoeshared"), tokens()
+    model.save_pretrained(tmp_path / "files")
+    want = model(x).logits
+    layers = hf.replace_moe(model, path=tmp_path / "files")
+    assert all(layer.config["shared"]["count"] == 0 for layer in layers.values())
+    assert error(model(x).logits, want) <= 1e-4 and hf.calls() == {"moekit block": len(layers)}
+    moekit.convert(tmp_path / "files", tmp_path / "converted")
+    with pytest.raises(moekit.UnsupportedError, match="its layers hold shared experts"):
+        hf.replace_moe(model, path=tmp_path / "converted")

@@ -54,6 +54,7 @@ class SealedFile {
   const std::string& path() const noexcept { return file_->path(); }
   std::uint64_t bytes() const noexcept { return file_->size(); }
   const std::string& checksum() const noexcept { return checksum_; }
+  bool has_metadata(std::string_view key) const { return metadata_.find(key) != metadata_.end(); }
   /// Throws CheckpointError for a key that is not there.
   const std::string& metadata(std::string_view key) const;
   /// Null pointer when there is none.

@@ -20,6 +20,7 @@ constexpr const char* kOperation = "packed layer";
 constexpr const char* kKind = "moekit packed layer";
 constexpr const char* kVersion = "1";  // of the container; layouts have versions of their own
 constexpr const char* kSharedGate = "shared_gate";
+constexpr const char* kExperts = "experts";  // absent where the block has one set
 constexpr const char* kByteOrder = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? "little" : "big";
 
 struct RouterPart {
@@ -97,16 +98,18 @@ WrittenLayer write_packed_layer(const LockedFolder& folder, const LayerName& nam
   const PackedParts parts = packed.export_parts();
   for (const PackedPart& part : parts.parts) out.push_back({part.name, part.dtype, part.shape, part.data.get()});
 
-  const SealedHeader header = seal_tensors(out, {{"kind", kKind},
-                                                 {"version", kVersion},
-                                                 {"byte_order", kByteOrder},
-                                                 {"layout", parts.layout},
-                                                 {"written_by", "moekit " + std::string(version())},
-                                                 {"family", name.family},
-                                                 {"layer", std::to_string(name.layer)},
-                                                 {"notes", joined(tensors.notes)},
-                                                 {"config", to_json(packed.config())},
-                                                 {"formats", to_json(packed.formats())}});
+  std::vector<std::pair<std::string, std::string>> metadata = {{"kind", kKind},
+                                                               {"version", kVersion},
+                                                               {"byte_order", kByteOrder},
+                                                               {"layout", parts.layout},
+                                                               {"written_by", "moekit " + std::string(version())},
+                                                               {"family", name.family},
+                                                               {"layer", std::to_string(name.layer)},
+                                                               {"notes", joined(tensors.notes)},
+                                                               {"config", to_json(packed.config())},
+                                                               {"formats", to_json(packed.formats())}};
+  if (!name.experts.empty()) metadata.emplace_back(kExperts, name.experts);
+  const SealedHeader header = seal_tensors(out, metadata);
   const std::string index = std::to_string(name.layer);
   const std::string file = "layer-" + std::string(5 - std::min<std::size_t>(5, index.size()), '0') + index + "-" +
                            header.checksum + ".safetensors";
@@ -127,7 +130,8 @@ PackedLayer open_packed_layer(const std::string& path) {
     checkpoint_error(
         kOperation, path,
         "layout is " + in_quotes(layer.layout) + ", this library reads " + known + ": convert the checkpoint again");
-  layer.name = {file.metadata("family"), read_integer(file, "layer")};
+  layer.name = {file.metadata("family"), read_integer(file, "layer"),
+                file.has_metadata(kExperts) ? file.metadata(kExperts) : ""};
   layer.config = config_from_json(file.metadata("config"), path);
   layer.formats = formats_from_json(file.metadata("formats"), path);
   layer.dense.notes = split(file.metadata("notes"));

@@ -17,6 +17,7 @@ namespace moekit {
 struct LayerName {
   std::string family;
   std::int64_t layer = 0;
+  std::string experts;  // name of the expert set, "" where the block has one
 };
 
 struct WrittenLayer {

@@ -45,14 +45,16 @@ Accounting::Accounting(const Checkpoint& checkpoint, const Family& family, std::
                        [&](const std::string& part) { return has_prefix(checkpoint, candidate + part); }))
         continue;
       parts_ = parts;
-      if (!prefix_.empty()) fail("tensors under " + in_quotes(prefix_) + " and under " + in_quotes(candidate));
-      prefix_ = candidate;
+      if (!block_.empty()) fail("tensors under " + in_quotes(block_) + " and under " + in_quotes(candidate));
+      block_ = prefix_ = candidate;
     }
-  if (!prefix_.empty()) return;
+  if (!block_.empty()) return;
   const std::string wanted = family.layer_prefixes.front() + std::to_string(layer) + "." +
                              family.block_prefixes.front() + family.router_weight.front();
   checkpoint.tensor(wanted);  // throws, with the nearest name
 }
+
+bool Accounting::has_folder(const std::string& folder) const { return has_prefix(checkpoint_, block_ + folder); }
 
 std::string Accounting::find(const std::vector<std::string>& names) const {
   for (const std::string& name : names)
@@ -129,14 +131,14 @@ const TensorRef& Accounting::take_shape(const std::vector<std::string>& names, c
 }
 
 void Accounting::finish(std::int64_t experts, std::int64_t columns) const {
-  for (const std::string& part : parts_) finish_part(prefix_ + part, experts, columns);
+  for (const std::string& part : parts_) finish_part(block_ + part, experts, columns);
 }
 
 void Accounting::finish_part(const std::string& part, std::int64_t experts, std::int64_t columns) const {
   for (auto it = checkpoint_.tensors().lower_bound(part);
        it != checkpoint_.tensors().end() && starts_with(it->first, part); ++it) {
     if (taken_.count(it->first) != 0) continue;
-    const std::int64_t index = expert_index(std::string_view(it->first).substr(prefix_.size()));
+    const std::int64_t index = expert_index(std::string_view(it->first).substr(block_.size()));
     if (index >= experts && index < columns) continue;
     if (index >= experts)
       fail("tensor " + in_quotes(it->first) + " is of expert " + std::to_string(index) + ", config.json says " +

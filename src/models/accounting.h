@@ -20,6 +20,10 @@ class Accounting {
   Accounting(const Checkpoint& checkpoint, const Family& family, std::int64_t layer);
 
   const std::string& prefix() const noexcept { return prefix_; }
+  /// Looks for all names below this folder of the block from now on; "" for the block itself.
+  void enter(const std::string& folder) { prefix_ = block_ + folder; }
+  /// Whether any tensor lies in this folder of the block.
+  bool has_folder(const std::string& folder) const;
   /// The first of `names` (below the prefix) that exists, empty when none does.
   std::string find(const std::vector<std::string>& names) const;
   /// Shape of a tensor below the prefix, empty when there is none.
@@ -45,7 +49,7 @@ class Accounting {
   /// The same for a tensor of integers.
   const TensorRef& take_integers(const std::vector<std::string>& names, const std::vector<std::int64_t>& shape,
                                  std::string_view why);
-  /// Throws CheckpointError for a tensor below the prefix that was not taken. `experts`: their number in config.json;
+  /// Throws CheckpointError for a tensor of the block that was not taken. `experts`: their number in config.json;
   /// those from there to `columns` are identity experts, for which some files hold weights that nothing reads.
   void finish(std::int64_t experts, std::int64_t columns) const;
 
@@ -57,8 +61,8 @@ class Accounting {
   void finish_part(const std::string& part, std::int64_t experts, std::int64_t columns) const;
 
   const Checkpoint& checkpoint_;
-  std::string prefix_;
-  std::vector<std::string> parts_;  // below the prefix; "" for all of it
+  std::string block_, prefix_;      // of the block, and of the folder that was entered
+  std::vector<std::string> parts_;  // of the block; "" for all of it
   std::set<std::string, std::less<>> taken_;
   std::map<std::string, std::int64_t> unused_;  // number by description
 };

@@ -211,9 +211,13 @@ void read_router(const Family& family, const Config& config, RouterConfig& route
 
 }  // namespace
 
-BlockConfig read_block_config(const Family& family, Config& config, std::int64_t layer) {
+BlockConfig read_block_config(const Family& family, Config& config, std::int64_t layer, std::size_t set) {
   config.select_layer(layer, count_layers(family, config));
   check_fields(family, config);
+  const std::size_t sets = std::max<std::size_t>(family.sets.size(), 1);
+  config.select_set(0, sets);
+  const std::int64_t first_intermediate = config.integer(family.intermediate, 1);
+  config.select_set(set, sets);
   BlockConfig block;
   block.router = family.router;
   read_router(family, config, block.router);
@@ -235,8 +239,8 @@ BlockConfig read_block_config(const Family& family, Config& config, std::int64_t
     block.router.top_k += count;
     return block;
   }
-  std::int64_t shared = family.shared_intermediate.names.empty() ? block.expert.intermediate
-                                                                 : config.integer(family.shared_intermediate, 0);
+  std::int64_t shared =
+      family.shared_intermediate.names.empty() ? first_intermediate : config.integer(family.shared_intermediate, 0);
   if (family.shared_intermediate.names.empty() || family.shared_sizes_multiply) shared *= count;
   if (shared > 0) {
     block.shared.count = 1;

@@ -48,11 +48,12 @@ const Json* Config::lookup(std::string_view name) const {
 }
 
 const Json* Config::element(const Field& field, const Json* value) const {
-  if (!field.per_layer || value == nullptr || value->array() == nullptr) return value;
-  if (value->array()->size() != static_cast<std::size_t>(layers_))
-    fail(field_text(field.names) + " is " + value->text() + ", expected one for each of " + std::to_string(layers_) +
-         " layers");
-  return &(*value->array())[static_cast<std::size_t>(layer_)];
+  if (!(field.per_layer || field.per_set) || value == nullptr || value->array() == nullptr) return value;
+  const auto count = field.per_layer ? static_cast<std::size_t>(layers_) : sets_;
+  if (value->array()->size() != count)
+    fail(field_text(field.names) + " is " + value->text() + ", expected one for each of " + std::to_string(count) +
+         (field.per_layer ? " layers" : " expert sets"));
+  return &(*value->array())[field.per_layer ? static_cast<std::size_t>(layer_) : set_];
 }
 
 const Json* Config::find(const std::vector<const char*>& names) const {

@@ -2,6 +2,7 @@
 // config.json read field by field: dialects of a name, defaults, and errors that name field, value and what is known.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@ struct Field {
   std::optional<double> absent;         // value when no name is there: the default of the family's config class
   std::optional<double> null = absent;  // value of an explicit null
   bool per_layer = false;               // may be a list with a value for each layer
+  bool per_set = false;                 // may be a list with a value for each expert set
 };
 
 /// Sizes beyond this are refused, so that products of two never leave 64 bits.
@@ -43,6 +45,11 @@ class Config {
     layer_ = layer;
     layers_ = layers;
   }
+  /// The expert set whose element is read from fields that may be lists of them, and the number of sets.
+  void select_set(std::size_t set, std::size_t sets) {
+    set_ = set;
+    sets_ = sets;
+  }
 
   /// The value under any of the names, null pointer when there is none. Throws when two of them disagree.
   const Json* find(const std::vector<const char*>& names) const;
@@ -60,13 +67,14 @@ class Config {
 
  private:
   const Json* lookup(std::string_view name) const;
-  /// The element of the selected layer when `value` is a list and the field may be one.
+  /// The element of the selected layer or set when `value` is a list and the field may be one.
   const Json* element(const Field& field, const Json* value) const;
 
   std::string path_;
   Json root_;
   std::vector<const char*> text_path_;
   std::int64_t layer_ = 0, layers_ = 0;
+  std::size_t set_ = 0, sets_ = 1;
 };
 
 /// "num_experts", or "num_experts (or num_local_experts, n_routed_experts)".

@@ -108,14 +108,15 @@ class Target {
   bool committed_ = false;
 };
 
-ConvertedLayer convert_layer(const Checkpoint& checkpoint, const std::string& family, std::int64_t layer,
-                             const LayerOptions& options, const Target& target) {
-  const LoadedBlock block = load_block(checkpoint, layer);
+ConvertedLayer convert_layer(const Checkpoint& checkpoint, const LayerName& name, const LayerOptions& options,
+                             const Target& target) {
+  const LoadedBlock block = load_block(checkpoint, name.layer, name.experts);
   const BlockFormats formats = choose_formats(block.config, block.tensors, options);
   const Backend& backend = choose_backend(block.config, formats, options, nullptr);
   const std::unique_ptr<PackedBlock> packed = backend.pack(block.config, block.tensors, formats, options.device);
-  WrittenLayer written = write_packed_layer(target.folder(), {family, layer}, block.tensors, *packed);
-  return {layer, std::move(written.file), written.bytes, std::move(written.checksum), names(formats)};
+  WrittenLayer written = write_packed_layer(target.folder(), name, block.tensors, *packed);
+  return {name.layer,    name.experts, std::move(written.file), written.bytes, std::move(written.checksum),
+          names(formats)};
 }
 
 }  // namespace
@@ -131,9 +132,12 @@ ConvertedModel convert_model(const std::string& path, const std::string& out, co
   Target target(path, out, options.force);
   ConvertedModel model = {info.family, info.num_layers, {}};
   const auto total = static_cast<std::int64_t>(info.moe_layers.size());
+  const std::vector<std::string> sets = info.expert_sets.empty() ? std::vector<std::string>{""} : info.expert_sets;
+  std::int64_t done = 0;
   for (const std::int64_t layer : info.moe_layers) {
-    model.layers.push_back(convert_layer(checkpoint, info.family, layer, layer_options, target));
-    if (options.progress) options.progress(static_cast<std::int64_t>(model.layers.size()), total);
+    for (const std::string& set : sets)
+      model.layers.push_back(convert_layer(checkpoint, {info.family, layer, set}, layer_options, target));
+    if (options.progress) options.progress(++done, total);
   }
   target.commit(model);
   return model;

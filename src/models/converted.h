@@ -14,11 +14,11 @@ inline constexpr const char* kManifest = "moekit.json";
 /// moekit.json, with its checksum in it.
 std::string manifest_text(const ConvertedModel& model);
 /// The file of a layer, by the folder or as the file itself. Throws CheckpointError for a layer that is not there.
-std::string converted_file(const std::string& path, std::int64_t layer);
+std::string converted_file(const std::string& path, std::int64_t layer, const std::string& experts);
 
 /// What model.h offers, of a converted path.
 ModelInfo inspect_converted(const std::string& path);
-BlockConfig converted_config(const std::string& path, std::int64_t layer);
-LoadedBlock load_converted(const std::string& path, std::int64_t layer);
+BlockConfig converted_config(const std::string& path, std::int64_t layer, const std::string& experts);
+LoadedBlock load_converted(const std::string& path, std::int64_t layer, const std::string& experts);
 
 }  // namespace moekit

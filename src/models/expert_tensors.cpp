@@ -71,7 +71,8 @@ std::vector<ExpertTensors> take_each(const Family& family, const BlockConfig& co
   std::string prefix = family.experts_prefixes.front();
   for (const std::string& candidate : family.experts_prefixes)
     for (const ProjectionNames& names : family.projections)
-      if (has_projection(candidate + "0." + names.up + ".weight", tensors)) prefix = candidate;
+      if (has_projection(candidate + std::to_string(family.place.first_expert) + "." + names.up + ".weight", tensors))
+        prefix = candidate;
   // One at a time: a config.json that claims 2^31 experts fails at the first that is missing.
   const std::string says = "config.json says " + std::to_string(config.router.num_experts) + " experts of ";
   const std::string why_up = says + "[intermediate size, hidden size]";
@@ -80,9 +81,10 @@ std::vector<ExpertTensors> take_each(const Family& family, const BlockConfig& co
   const StackedScales scales(family, config.router.num_experts, halves, tensors);
   std::vector<ExpertTensors> experts;
   for (std::int64_t e = 0; e < config.router.num_experts; ++e)
-    experts.push_back(take_one(family, config.expert, prefix + std::to_string(e) + ".", why_up.c_str(),
-                               why_down.c_str(), {scales.up_part(e, 0), scales.up_part(e, halves - 1), scales.down(e)},
-                               quantisation, tensors));
+    experts.push_back(take_one(family, config.expert, prefix + std::to_string(family.place.first_expert + e) + ".",
+                               why_up.c_str(), why_down.c_str(),
+                               {scales.up_part(e, 0), scales.up_part(e, halves - 1), scales.down(e)}, quantisation,
+                               tensors));
   return experts;
 }
 

@@ -3,6 +3,7 @@
 // A new family is one file with one function and one line in models.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,6 +30,22 @@ struct StackedNames {
 struct SeparateNames {
   const char *gate, *up, *down;
   bool flat = false;
+};
+
+/// One of the sets of experts that a block keeps apart, each with a router of its own; the caller knows which of them a
+/// token goes to. Shared experts are the block's: they serve the tokens of every set, and have the size of the first.
+struct ExpertSet {
+  const char* name;  // and of the folder of its tensors, where sets have folders: "text_moe."
+  // Where they have none, experts are numbered through all sets, and the routers' tensors are called:
+  const char* router_weight;   // [H, E]
+  const char* selection_bias;  // [sets, E], one for all of them
+};
+
+/// Where the tensors of one set lie among those of the others, in checkpoints without folders: see expert_sets.h.
+struct SetPlace {
+  std::int64_t first_expert = 0;   // its number in names of tensors
+  std::int64_t row = 0, rows = 1;  // of the selection bias
+  bool router_transposed = false;  // [H, E]
 };
 
 /// How the stacked layout is stored.
@@ -123,6 +140,7 @@ struct Family {
   // The shared experts, as many as shared_count says and each of the size of a routed one, are columns of the router
   // behind the routed ones: always chosen, and part of the renormalisation. To the block they are routed experts.
   bool joint_shared = false;
+  std::vector<ExpertSet> sets;                           // none: the block has one, without a name
   std::vector<const char*> activation = {"hidden_act"};  // none: the family's own
   LayerRule layer_rule;
   std::vector<KnownValues> known_values;
@@ -143,6 +161,7 @@ struct Family {
   std::vector<std::string> per_expert_scale;
   std::vector<std::string> weight_scale;  // [1], multiplies all weights
   std::vector<std::string> hash_table = {"gate.tid2eid"};
+  SetPlace place;
   std::vector<std::string> experts_prefixes = {"experts."};  // none: experts are always stacked
   std::vector<ProjectionNames> projections = {{"gate_proj", "up_proj", "down_proj"}};
   std::vector<StackedNames> stacked_names = {{"experts.gate_up_proj", "experts.down_proj"}};
@@ -157,7 +176,9 @@ struct Family {
   std::vector<std::string> shared_gate_weight = {"shared_expert_gate.weight"};
 };
 
-/// Families that others start from: softmax with weights cast back, and sigmoid with a selection bias and groups.
+/// Families that others start from: softmax with weights cast back, also with a selection bias, and sigmoid with a
+/// selection bias and groups.
+Family ernie4_5_moe();
 Family qwen3_moe();
 Family deepseek_v3();
 
@@ -169,7 +190,8 @@ const Family& find_family(Config& config);
 
 /// The block's configuration as config.json gives it. Throws CheckpointError for a missing field, one that changes the
 /// routing and is not understood, or a value outside its limits.
-BlockConfig read_block_config(const Family& family, Config& config, std::int64_t layer);
+/// `set`: index in Family::sets.
+BlockConfig read_block_config(const Family& family, Config& config, std::int64_t layer, std::size_t set = 0);
 /// Number of decoder layers, and those with experts.
 std::int64_t count_layers(const Family& family, const Config& config);
 std::vector<std::int64_t> moe_layers(const Family& family, const Config& config);

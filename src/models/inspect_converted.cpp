@@ -43,8 +43,8 @@ std::int64_t bytes_of(const SealedFile& file, const std::string& prefix) {
 
 }  // namespace
 
-WeightsInfo inspect_converted_weights(const std::string& path, std::int64_t layer) {
-  const PackedLayer packed = open_packed_layer(converted_file(path, layer));
+WeightsInfo inspect_converted_weights(const std::string& path, std::int64_t layer, const std::string& experts) {
+  const PackedLayer packed = open_packed_layer(converted_file(path, layer, experts));
   const BlockConfig& config = packed.config;
   WeightsInfo info;
   info.dtype = names(packed.formats);

@@ -23,7 +23,7 @@ Family deepseek_v32();
 Family deepseek_v4();
 Family dots1();
 Family dots3_note();
-Family ernie4_5_moe();
+Family ernie4_5_vl_moe();
 Family exaone_moe();
 Family flex_olmo();
 Family flint();
@@ -91,6 +91,7 @@ const std::vector<Family>& families() {
       dots1(),
       dots3_note(),
       ernie4_5_moe(),
+      ernie4_5_vl_moe(),
       exaone_moe(),
       flex_olmo(),
       flint(),

@@ -210,5 +210,31 @@ TEST_F(Convert, ManifestAndFilesBelongTogether) {
   EXPECT_EQ(with_file(made.layers[0].file), "<no error>");
 }
 
+TEST_F(Convert, ExpertSetsHaveFilesOfTheirOwn) {
+  const TempFolder source;
+  test::tiny_ernie_vl(false).write(source);
+  const ConvertedModel made = convert_model(source.path(), out_);
+  ASSERT_EQ(made.layers.size(), 2u);
+  EXPECT_EQ(inspect_model(out_).expert_sets, (std::vector<std::string>{"text_moe", "vision_moe"}));
+  EXPECT_EQ(inspect_model(out_).moe_layers, std::vector<std::int64_t>{0});
+  EXPECT_EQ(block_config(out_, 0).expert.intermediate, 5);
+  EXPECT_EQ(block_config(out_, 0, "vision_moe").expert.intermediate, 2);
+  const std::string path = out_ + "/moekit.json", text = read_bytes(path);
+  const auto with_sets = [&](const char* first, const char* second) {
+    auto json = nlohmann::ordered_json::parse(text);
+    json["checksum"] = std::string(16, '0');
+    json["layers"][0]["experts"] = first;
+    json["layers"][1]["experts"] = second;
+    std::string sealed = json.dump();
+    seal(sealed, R"({"checksum":")");
+    std::ofstream(path, std::ios::binary) << sealed;
+    return checkpoint_error_of([&] { load_layer(out_, 0); });
+  };
+  EXPECT_EQ(with_sets("text_moe", "vision_moe"), "<no error>");
+  EXPECT_NE(with_sets("vision_moe", "text_moe").find("is not the file that"), std::string::npos);
+  EXPECT_NE(with_sets("text_moe", "text_moe").find("one entry for each layer and expert set"), std::string::npos);
+  EXPECT_NE(with_sets("text_moe", "").find("expert sets with a name in all layers or in none"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace moekit

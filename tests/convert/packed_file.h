@@ -30,7 +30,7 @@ inline std::string write_layer(const TempFolder& folder, const BlockConfig& conf
   const BlockFormats formats = choose_formats(config, tensors, options);
   const auto packed = backend_by_name("cpu").pack(config, tensors, formats, {});
   const LockedFolder locked(folder.path());
-  return folder.path(write_packed_layer(locked, {"arrays", 0}, tensors, *packed).file);
+  return folder.path(write_packed_layer(locked, {"arrays", 0, ""}, tensors, *packed).file);
 }
 
 /// A file with another header, under a checksum that fits: what an attacker writes.

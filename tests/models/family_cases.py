@@ -46,6 +46,11 @@ FAMILIES = {
     "ernie4_5_moe": ("Ernie4_5_Moe", dict(ATTENTION, hidden_size=19, intermediate_size=23, moe_intermediate_size=11,
                                           moe_num_experts=7, moe_k=3, moe_num_shared_experts=2, num_hidden_layers=3,
                                           moe_layer_start_index=1, moe_layer_end_index=1)),
+    "ernie4_5_vl_moe": ("Ernie4_5_VLMoe", dict(ATTENTION, hidden_size=19, intermediate_size=23, moe_k=3,
+                                               moe_intermediate_size=[11, 5], moe_num_experts=7,
+                                               moe_num_shared_experts=2, num_hidden_layers=3,
+                                               rope_parameters=dict(rope_type="default", rope_theta=5e5,
+                                                                    mrope_section=[1, 1, 2]))),
     "exaone_moe": ("ExaoneMoe", dict(QWEN, num_hidden_layers=2, num_experts=8, num_experts_per_tok=2, n_group=2,
                                      topk_group=1, num_shared_experts=1, sliding_window=8,
                                      layer_types=["full_attention"] * 2)),
@@ -150,4 +155,4 @@ FAMILIES = {
 }
 # Families whose checkpoints have another model_type than the class that computes their block, or another model class.
 MODEL_TYPES = {"kimi_k2": "kimi_k2"}
-MODEL_CLASSES = {"Qwen3OmniMoe": "Qwen3OmniMoeThinkerTextModel"}
+MODEL_CLASSES = {"Qwen3OmniMoe": "Qwen3OmniMoeThinkerTextModel", "Ernie4_5_VLMoe": "Ernie4_5_VLMoeTextModel"}

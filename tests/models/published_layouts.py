@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 
 def step3p7(config: dict, tensors: dict) -> tuple[dict, dict]:
@@ -148,9 +152,23 @@ def inkling(config: dict, tensors: dict) -> tuple[dict, dict]:
     return {"model_type": "inkling_mm_model", "text_config": config}, out
 
 
+def ernie4_5_vl_moe(config: dict, tensors: dict) -> tuple[dict, dict]:
+    """What the multimodal class writes: one list of experts for both sets. The model's other parts are left out."""
+    from transformers import Ernie4_5_VLMoeConfig, Ernie4_5_VLMoeForConditionalGeneration
+
+    vision = dict(depth=1, hidden_size=8, num_heads=2, intermediate_size=12, patch_size=2)
+    model = Ernie4_5_VLMoeForConditionalGeneration(Ernie4_5_VLMoeConfig(text_config=config, vision_config=vision))
+    model.model.language_model.load_state_dict(tensors)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        config = json.loads((Path(folder) / "config.json").read_text())
+        tensors = load_file(Path(folder) / "model.safetensors")
+    return config, {name: tensor for name, tensor in tensors.items() if ".layers." in name}
+
+
 PUBLISHED = {each.__name__: each for each in (
-    bailing_hybrid, deepseek_v4, hunyuan_v1_moe, inkling, kimi_k2, kimi_linear, longcat_flash, minimax_m3, nemotron_h,
-    qwen3_5_moe, qwen3_omni_moe, qwen3_vl_moe, step3p7)}
+    bailing_hybrid, deepseek_v4, ernie4_5_vl_moe, hunyuan_v1_moe, inkling, kimi_k2, kimi_linear, longcat_flash,
+    minimax_m3, nemotron_h, qwen3_5_moe, qwen3_omni_moe, qwen3_vl_moe, step3p7)}
 
 
 def publish(family: str, config: dict, tensors: dict[str, torch.Tensor]) -> tuple[dict, dict] | None:

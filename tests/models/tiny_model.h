@@ -100,4 +100,41 @@ inline TinyModel tiny_deepseek_v3() {
   return model;
 }
 
+/// ernie4_5_vl_moe: 3 experts a set of 5 and 2, hidden 4, shared experts of 5, one layer; with a folder for each set or
+/// with one list of experts.
+inline TinyModel tiny_ernie_vl(bool folders) {
+  const std::string block = "model.layers.0.mlp.";
+  TinyModel model;
+  model.config = {{"model_type", "ernie4_5_vl_moe"},
+                  {"hidden_size", 4},
+                  {"num_hidden_layers", 1},
+                  {"mlp_layer_types", {"sparse"}},
+                  {"moe_num_experts", 3},
+                  {"moe_k", 2},
+                  {"moe_intermediate_size", {5, 2}},
+                  {"moe_num_shared_experts", 1},
+                  {"hidden_act", "silu"}};
+  const auto add_expert = [&](const std::string& name, std::int64_t inner) {
+    model.add(block + name + ".gate_proj.weight", {inner, 4});
+    model.add(block + name + ".up_proj.weight", {inner, 4});
+    model.add(block + name + ".down_proj.weight", {4, inner});
+  };
+  add_expert("shared_experts", 5);
+  for (int e = 0; e < 6; ++e) {
+    const std::string set = e < 3 ? "text_moe." : "vision_moe.";
+    add_expert(folders ? set + "experts." + std::to_string(e % 3) : "experts." + std::to_string(e), e < 3 ? 5 : 2);
+  }
+  if (folders) {
+    for (const std::string set : {"text_moe.", "vision_moe."}) {
+      model.add(block + set + "gate.weight", {3, 4});
+      model.add(block + set + "gate.moe_statics.e_score_correction_bias", {1, 3});
+    }
+  } else {
+    model.add(block + "gate.weight", {4, 3});
+    model.add(block + "gate.weight_1", {4, 3});
+    model.add(block + "moe_statics.e_score_correction_bias", {2, 3});
+  }
+  return model;
+}
+
 }  // namespace moekit::test

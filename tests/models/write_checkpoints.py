@@ -92,6 +92,8 @@ def run_block(model: torch.nn.Module, block: torch.nn.Module, x: torch.Tensor, e
     for layer in model.modules():
         if getattr(layer, "block_sparse_moe", None) is block and getattr(layer, "shared_mlp", None) is not None:
             y = y + layer.shared_mlp(x)
+        if getattr(layer, "text_moe", None) is block:  # ERNIE 4.5 VL: shared by both sets
+            y = y.view_as(x) + layer.shared_experts(x)
     return y
 
 

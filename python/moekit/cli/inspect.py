@@ -19,15 +19,25 @@ def run(args):
     facts = {"path": args.path, **info, "available_bytes": memory_bytes()["available"]}
     if not layers:
         return {**facts, "experts_bytes": 0, "fits": True}, 0
-    config = _core.block_config(args.path, layers[0])
-    weights = dict(zip(layers, _core.weights_of(args.path, layers)))
-    first = weights[layers[0]]
-    total = sum(w["routed"] + w["shared"] for w in weights.values())
-    return {**facts, "routing": _core.describe(config), "config": config, "dtype": first["dtype"],
+    names = info["expert_sets"]
+    weights = {name: dict(zip(layers, _core.weights_of(args.path, layers, name))) for name in names or [""]}
+    sets = [{"experts": name, **_describe(args.path, layers[0], name, of_layers)} for name, of_layers in weights.items()]
+    # Files of converted models have the shared experts in each set's, checkpoints have them once.
+    with_shared = list(weights.values()) if _core.is_converted(args.path) else [next(iter(weights.values()))]
+    total = (sum(w["routed"] for of_layers in weights.values() for w in of_layers.values())
+             + sum(w["shared"] for of_layers in with_shared for w in of_layers.values()))
+    first = {key: value for key, value in sets[0].items() if key != "experts"}
+    return {**facts, **first, **({"sets": sets} if names else {}), "experts_bytes": total,
+            "fits": total < facts["available_bytes"]}, 0
+
+
+def _describe(path, layer: int, experts: str, weights: dict) -> dict:
+    """Configuration and weights of the blocks, or of one expert set of theirs. layer: the first."""
+    config, first = _core.block_config(path, layer, experts), weights[layer]
+    return {"routing": _core.describe(config), "config": config, "dtype": first["dtype"],
             "formats": first["parts"], "bits_per_weight": first["bits_per_weight"], "notes": first["notes"],
             "other_formats": {str(n): w["parts"] for n, w in weights.items() if w["parts"] != first["parts"]},
-            "expert_bytes": first["expert"], "layer_bytes": first["routed"] + first["shared"], "experts_bytes": total,
-            "fits": total < facts["available_bytes"]}, 0
+            "expert_bytes": first["expert"], "layer_bytes": first["routed"] + first["shared"]}
 
 
 def amount(count: int) -> str:
@@ -62,16 +72,19 @@ def render(f) -> str:
     lines = [f"family    {f['family']}", f"layers    {f['num_layers']}, with experts: {ranges(f['moe_layers']) or 'none'}"]
     if not f["moe_layers"]:
         return "\n".join(lines)
-    router, expert, shared = f["config"]["router"], f["config"]["expert"], f["config"]["shared"]
-    lines += [
-        f"routing   {f['routing']}",
-        f"experts   {router['num_experts']} of {expert['input']} -> {expert['intermediate']} -> {expert['output']}, "
-        f"{expert['act']}" + (f", and {shared['count']} shared" if shared["count"] else ""),
-        f"weights   {f['dtype']}, {f['bits_per_weight']:.4g} bits each, {amount(f['expert_bytes'])} an expert, "
-        f"{amount(f['layer_bytes'])} a layer, {amount(f['experts_bytes'])} in all",
-        f"formats   {projections(f['formats'])}",
-        *(f"          layer {layer}: {projections(parts)}" for layer, parts in f["other_formats"].items()),
-        *(f"note      {note}" for note in f["notes"]),
-        f"memory    {'fits' if f['fits'] else 'does NOT fit'}: {amount(f['available_bytes'])} available",
-    ]
+    for each in f.get("sets", [f]):
+        router, expert, shared = each["config"]["router"], each["config"]["expert"], each["config"]["shared"]
+        lines += [
+            *([f"set       {each['experts']}"] if "sets" in f else []),
+            f"routing   {each['routing']}",
+            f"experts   {router['num_experts']} of {expert['input']} -> {expert['intermediate']} -> {expert['output']}, "
+            f"{expert['act']}" + (f", and {shared['count']} shared" if shared["count"] else ""),
+            f"weights   {each['dtype']}, {each['bits_per_weight']:.4g} bits each, {amount(each['expert_bytes'])} an "
+            f"expert, {amount(each['layer_bytes'])} a layer",
+            f"formats   {projections(each['formats'])}",
+            *(f"          layer {layer}: {projections(parts)}" for layer, parts in each["other_formats"].items()),
+            *(f"note      {note}" for note in each["notes"]),
+        ]
+    lines.append(f"memory    {'fits' if f['fits'] else 'does NOT fit'}: {amount(f['experts_bytes'])} in all, "
+                 f"{amount(f['available_bytes'])} available")
     return "\n".join(lines)

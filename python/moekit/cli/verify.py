@@ -9,6 +9,7 @@ experts differ is left out of the NMSE and counted, since two scores may tie wit
 from __future__ import annotations
 
 import sys
+from itertools import product
 
 import numpy as np
 
@@ -44,16 +45,17 @@ def compare(layer, reference, x) -> dict:
 def run(args):
     if args.tokens < 1:
         raise ValueError(f"--tokens is {args.tokens}, expected >= 1")
-    moe_layers = _core.inspect_model(args.path)["moe_layers"]
+    info = _core.inspect_model(args.path)
     rows, converted = [], _core.is_converted(args.path)
-    for index in args.layer or moe_layers:
+    for index, experts in product(args.layer or info["moe_layers"], info["expert_sets"] or [""]):
         if converted:
-            _core.verify_converted(args.path, index)
-        layer = load_layer(args.path, index, dtype=args.dtype)
-        reference = load_layer(args.path, index, dtype=args.dtype, backend="reference")
+            _core.verify_converted(args.path, index, experts)
+        layer = load_layer(args.path, index, dtype=args.dtype, experts=experts)
+        reference = load_layer(args.path, index, dtype=args.dtype, backend="reference", experts=experts)
         random = np.random.default_rng([args.seed, index])
         x = random.standard_normal((args.tokens, layer.config["expert"]["input"]), dtype=np.float32)
-        row = {"layer": index, "backend": layer.backend, "dtype": layer.dtype, **compare(layer, reference, x)}
+        row = {"layer": index, **({"experts": experts} if experts else {}), "backend": layer.backend,
+               "dtype": layer.dtype, **compare(layer, reference, x)}
         row["limit"] = LIMITS.get(layer.dtype, 1e-5)
         row["agrees"] = bool(row["nmse"] <= row["limit"] and row["rerouted"] <= MAX_REROUTED)
         rows.append(row)
@@ -70,7 +72,7 @@ def render(f) -> str:
     lines = [f"{'layer':>5} {'backend':<10} {'dtype':<9} {'NMSE':>9} {'limit':>8} {'rerouted':>9}"]
     for r in f["layers"]:
         lines.append(f"{r['layer']:>5} {r['backend']:<10} {r['dtype']:<9} {r['nmse']:>9.2e} {r['limit']:>8.0e} "
-                     f"{r['rerouted']:>8.1%} {'' if r['agrees'] else '  DIFFERS'}")
+                     f"{r['rerouted']:>8.1%} {r.get('experts', '')}{'' if r['agrees'] else '  DIFFERS'}")
     if "checksums" in f:
         lines.append("checksums of all data agree")
     lines.append("all layers agree with the reference" if f["agrees"] else "layers DIFFER from the reference")

@@ -36,6 +36,7 @@ from . import _moved
 from ._blocks import replace_moe, restore_block
 from ._calls import calls, reset_calls
 from ._experts import experts_forward
+from ._shared import restore_shared
 
 __all__ = ["calls", "replace_moe", "reset_calls", "restore"]
 
@@ -52,3 +53,5 @@ def restore(model: nn.Module) -> None:
             moved.restore()
         if "_moekit_block" in module.__dict__:
             restore_block(module)
+        if "_moekit_shared" in module.__dict__:
+            restore_shared(module)

@@ -19,7 +19,7 @@ from torch import nn
 
 from .. import CheckpointError, UnsupportedError, _core
 from ..layer import MoeLayer
-from . import _calls, _conditions, _files, _moved, _quantised
+from . import _calls, _conditions, _files, _moved, _quantised, _shared
 from ._experts import expert_tensors
 from ._layout import Layout
 
@@ -30,13 +30,22 @@ _SHARED = re.compile(r"(shared_experts?|shared_mlp)\.(gate|up|down)_proj\.weight
 _SHARED_GATE = "shared_expert_gate.weight"
 
 
-def find_blocks(model: nn.Module) -> dict[int, tuple[str, nn.Module]]:
-    """Layer index -> (name, block) of every module outside attention that holds `experts` beside a router."""
-    blocks: dict[int, tuple[str, nn.Module]] = {}
+class Place(NamedTuple):
+    """Where a block belongs."""
+    layer: int
+    experts: str  #: name of the expert set, "" where blocks have one
+
+
+def find_blocks(model: nn.Module, sets: list[str]) -> dict[Place, tuple[str, nn.Module]]:
+    """(name, block) of every module outside attention that holds `experts` beside a router. Where blocks keep several
+    sets of experts apart, each is a block of its own under the set's name: the outer block then stays transformers',
+    which sends every token to its set and adds the shared experts."""
+    blocks: dict[Place, tuple[str, nn.Module]] = {}
     for name, module in model.named_modules():
         found = _LAYER.search(name + ".")
         if found and "experts" in module._modules:
-            blocks.setdefault(int(found[1]), (name, module))
+            own = name.rpartition(".")[2]
+            blocks.setdefault(Place(int(found[1]), own if own in sets else ""), (name, module))
     return blocks
 
 
@@ -72,19 +81,15 @@ def _gather(block: nn.Module, name: str):
             tensors["router.selection_bias"] = tensor.flatten()
         elif found := _SHARED.fullmatch(key):
             linear = block.get_submodule(f"{found[1]}.{found[2]}_proj")
-            tensors[f"shared.0.{found[2]}"] = _weight(linear)
+            tensors[f"shared.0.{found[2]}"] = _quantised.weight_of(linear)
             slots[f"shared.{found[2]}"] = _moved.Slot(linear, "weight")
         elif key == _SHARED_GATE:
-            gate = _weight(block.get_submodule("shared_expert_gate"))
+            gate = _quantised.weight_of(block.get_submodule("shared_expert_gate"))
             tensors["shared_gate"] = gate if isinstance(gate, torch.Tensor) else gate.dequantise()
         else:
             raise CheckpointError(f"[replace_moe] {name}.{key} {list(tensor.shape)} is not understood")
     return ({key: t.detach() if isinstance(t, torch.Tensor) else t for key, t in tensors.items()}, slots,
             Parts(layout, count))
-
-
-def _weight(linear: nn.Module):
-    return _quantised.linear_weight(linear) if _quantised.is_quantised(linear, "weight") else linear.weight
 
 
 def _silent(_self, hidden_states, *_args, **_kwargs):
@@ -119,10 +124,10 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor, *args, **kwargs):
             child.__dict__.pop("forward", None)
         return _own_forward(self, hidden_states, *args, **kwargs)
     _calls.count(_calls.BLOCK)
-    y = moved.layer(hidden_states)
+    y = moved.layer(hidden_states.reshape(-1, moved.hidden) if hidden_states.ndim == 1 else hidden_states)
     if self._moekit_returns_more or _has_listener(self):
         rest = _own_forward(self, hidden_states)
-        return (y, *rest[1:]) if isinstance(rest, tuple) else y
+        return (y.view_as(rest[0]), *rest[1:]) if isinstance(rest, tuple) else y
     return y
 
 
@@ -154,10 +159,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
         if reason := _conditions.why_not_parameters(parameters, quantised):
             raise CheckpointError(f"[replace_moe] {name}: {reason}")
         for key in quantised:
-            own = "mxfp4" if parameters[key].dtype == torch.int8 else "fp8"
-            if dtype not in ("auto", own):
-                raise UnsupportedError(f"[replace_moe] {name}: {key} is {own}, and its codes could not come back from "
-                                       f"dtype {dtype!r}: expected 'auto' or {own!r}")
+            _quantised.refuse_dtype(f"{name}: {key}", parameters[key], dtype)
         if not any(key.startswith("shared.") for key in tensors):
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
         layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations)
@@ -166,7 +168,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
         return moved
 
 
-def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
+def _pack_from_files(block: nn.Module, path: str, place: Place) -> _moved.Moved:
     """Loads the block's layer and lets go of the module's own weights, which may be on the meta device. Raises
     CheckpointError, UnsupportedError; then nothing has changed."""
     with _moved.lock:
@@ -177,10 +179,10 @@ def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
         if quantised := [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]:
             raise UnsupportedError(f"[replace_moe] {name}: {quantised[0]} is quantised in the model already: call "
                                    "replace_moe(model) without a path")
-        if config["shared"]["count"] and not any(key.startswith("shared.") for key in slots):
-            raise UnsupportedError(f"[replace_moe] {name}: the model computes the shared expert outside the block, and "
-                                   "a layer of files brings its own")
-        moved = _moved.Moved(_files.load(path, index, name, config, dtype, int8_activations), slots, parts, None)
+        # Without shared slots the model computes the shared expert outside the block.
+        beside = config["shared"]["count"] > 0 and not any(key.startswith("shared.") for key in slots)
+        layer = _files.load(path, *place, name, config, dtype, int8_activations, shared=not beside)
+        moved = _moved.Moved(layer, slots, parts, None)
         _silence(block)
         # What is put in the place of these weights later is packed as it is.
         block.__dict__["_moekit_block"] = block._moekit_block._replace(dtype="auto")
@@ -192,8 +194,8 @@ def _silence(block: nn.Module) -> None:
         child.__dict__["forward"] = types.MethodType(_silent, child)
 
 
-def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
-    """The family, and layer -> configuration of its block. Raises CheckpointError."""
+def _block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
+    """What the configuration says of the model, and the configuration of each of its blocks. Raises CheckpointError."""
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
         path = Path(folder) / "config.json"
@@ -201,7 +203,8 @@ def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
         fields.pop("quantization_config", None)  # of files: what the modules hold is seen from them
         path.write_text(json.dumps(fields))
         info = _core.inspect_model(folder)
-        return info["family"], {layer: _core.block_config(folder, layer) for layer in info["moe_layers"]}
+        return info, {Place(layer, experts): _core.block_config(folder, layer, experts)
+                      for layer in info["moe_layers"] for experts in info["expert_sets"] or [""]}
 
 
 @torch.no_grad()
@@ -211,7 +214,9 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
     `config` says which family it is. Weights move into the packed layers (see `moekit.hf`). Outputs keep their form,
-    and `output_router_logits=True` still works: the router then runs a second time, in torch.
+    and `output_router_logits=True` still works: the router then runs a second time, in torch. Where blocks keep several
+    expert sets apart (ERNIE 4.5 VL) each set is replaced, and their shared experts; the block around them stays
+    transformers': it sends every token to its set, as the mask of token types says, and adds the shared experts.
 
     dtype: "auto" keeps the weights as the model has them, FP8 ones included. Or the name of a weight format ("int8",
     "int4", "fp8", "mxfp4", "bfloat16", ...) into which plain weights are converted while they move, block by block;
@@ -222,7 +227,8 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
 
     path: the checkpoint that the model was loaded from (folder, GGUF file, folder of `moekit convert`, or a name in the
     hub's local cache). Blocks are then loaded from it with `moekit.load_layer(path, layer, dtype)`, at their published
-    width, and the model's own expert weights are let go, block by block: for checkpoints that transformers
+    width, and the model's own expert weights are let go, block by block (shared experts that stand beside the blocks are
+    packed from the model's): for checkpoints that transformers
     dequantises, as FP8 on a CPU. They may be on the meta device, never loaded. `state_dict` and `restore` give the
     dequantised weights in the parameters' dtype; after `restore`, or other changes of weights, blocks are packed from
     the parameters. A checkpoint of another configuration is a CheckpointError that says what differs; the router's
@@ -233,21 +239,25 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     `restore(model)` undoes them.
     """
     path = None if path is None else _files.local_path(path)
-    family, configs = _block_configs(model)
-    blocks = find_blocks(model)
-    if missing := [layer for layer in configs if layer not in blocks]:
+    info, configs = _block_configs(model)
+    blocks = find_blocks(model, info["expert_sets"])
+    if missing := sorted({place.layer for place in configs if place not in blocks}):
         raise CheckpointError(f"[replace_moe] no block with experts in layers {missing} of {type(model).__name__}, "
-                              f"family {family}")
+                              f"family {info['family']}")
     layers = {}
-    for index, config in configs.items():
-        name, block = blocks[index]
+    for place, config in configs.items():
+        name, block = blocks[place]
         block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations)
-        moved = _pack(block) if path is None else _pack_from_files(block, path, index)
+        moved = _pack(block) if path is None else _pack_from_files(block, path, place)
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)
         block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)
         block.__dict__["forward"] = types.MethodType(_forward, block)
         layers[name] = moved.layer
+        if [place.experts] == info["expert_sets"][-1:] and config["shared"]["count"]:
+            beside = name.rpartition(".")[0] + ".shared_experts"
+            layers[beside] = _shared.replace_shared(model.get_submodule(beside), beside, config["shared"]["expert"],
+                                                    dtype, int8_activations)
     return layers
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 
 EXPERTS = "moekit experts"
 BLOCK = "moekit block"
+SHARED = "moekit shared experts"
 
 _lock = threading.Lock()
 _counts: Counter = Counter()
@@ -31,7 +32,8 @@ def fall_back(who: str, reason: str) -> None:
 
 def calls() -> dict[str, int]:
     """Number of calls so far by the way they were computed: "moekit experts" (the experts implementation, plain and FP8
-    experts alike), "moekit block" (blocks of `replace_moe`), and "eager: <reason>" for each reason why moekit left a
+    experts alike), "moekit block" (blocks of `replace_moe`), "moekit shared experts" (those that stand beside their
+    blocks), and "eager: <reason>" for each reason why moekit left a
     call to transformers."""
     with _lock:
         return dict(_counts)

@@ -9,8 +9,8 @@ import os
 
 import torch
 
-from .. import CheckpointError
-from ..layer import MoeLayer, load_layer
+from .. import CheckpointError, _core
+from ..layer import MoeLayer
 
 
 def local_path(path: str | os.PathLike) -> str:
@@ -26,9 +26,14 @@ def local_path(path: str | os.PathLike) -> str:
         raise CheckpointError(f"[replace_moe] {path!r} is neither a file or folder nor in the hub's local cache") from error
 
 
-def load(path: str, index: int, name: str, config: dict, dtype: str, int8_activations: bool) -> MoeLayer:
-    """Layer `index`, which must be of the model's configuration. Raises CheckpointError, UnsupportedError."""
-    layer = load_layer(path, index, dtype=dtype, int8_activations=int8_activations)
+def load(path: str, index: int, experts: str, name: str, config: dict, dtype: str, int8_activations: bool,
+         shared: bool) -> MoeLayer:
+    """Layer `index`, of this expert set, with or without shared experts; it must be of the model's configuration. Raises
+    CheckpointError, UnsupportedError."""
+    core = _core.load_layer(path, index, dtype, int8_activations=int8_activations, experts=experts, shared=shared)
+    layer = MoeLayer._wrap(core, _core.inspect_model(path)["family"])
+    if not shared:
+        config = {**config, "shared": layer.config["shared"]}
     if different := list(_differences(config, layer.config)):
         raise CheckpointError(f"[replace_moe] {name}: layer {index} of {path} is of another model: "
                               + ", ".join(f"{key} is {there}, in the model {here}" for key, here, there in different))

@@ -34,7 +34,8 @@ class Moved:
 
     def __init__(self, layer: MoeLayer, slots: dict[str, Slot], parts: Callable[[dict], Iterator], dtype: str | None = "auto"):
         self.layer, self.slots, self.parts, self.dtype = layer, slots, parts, dtype
-        self.router = layer.config["router"]  # asked once: it is made anew each time
+        config = layer.config  # asked once: it is made anew each time
+        self.router, self.hidden = config["router"], config["expert"]["input"]
         self._elements: dict[tuple[bool, str], torch.dtype] = {}  # of a layer of files
         self._kept: dict[str, nn.Parameter] = {}
         with lock:
@@ -113,7 +114,8 @@ class Moved:
         from copy import deepcopy
 
         copy = memo[id(self)] = object.__new__(Moved)
-        copy.layer, copy.router, copy.dtype, copy._elements = self.layer, self.router, self.dtype, self._elements
+        copy.layer, copy.dtype, copy._elements = self.layer, self.dtype, self._elements
+        copy.router, copy.hidden = self.router, self.hidden
         copy._kept = {key: nn.Parameter(p.data.new_empty(0), requires_grad=p.requires_grad)
                       for key, p in self._kept.items()}
         copy.parts = deepcopy(self.parts, memo)

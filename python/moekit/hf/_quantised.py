@@ -62,6 +62,19 @@ def linear_weight(linear: nn.Module) -> QuantTensor:
                          linear.weight.shape[0])
 
 
+def weight_of(linear: nn.Module):
+    """The weight of a linear layer, plain or FP8."""
+    return linear_weight(linear) if is_quantised(linear, "weight") else linear.weight.detach()
+
+
+def refuse_dtype(name: str, codes: torch.Tensor, dtype: str) -> None:
+    """Raises UnsupportedError for a dtype from which quantised weights could not come back."""
+    own = "mxfp4" if codes.dtype == torch.int8 else "fp8"
+    if dtype not in ("auto", own):
+        raise UnsupportedError(f"[replace_moe] {name} is {own}, and its codes could not come back from dtype {dtype!r}: "
+                               f"expected 'auto' or {own!r}")
+
+
 def expert_tensors(experts: nn.Module, layout: Layout) -> dict[str, QuantTensor]:
     """The matrices of all experts, named as in `MoeLayer.from_arrays`. Raises CheckpointError for scales of another
     shape."""
