@@ -91,6 +91,26 @@ def test_small_layers_are_left_alone_and_say_so():
     assert "bf16z" not in moekit.load_layer(PATHS[0], 0, "bfloat16").explain()
 
 
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "generic"])
+def test_large_layers_take_it_where_it_is_faster(isa, monkeypatch):
+    monkeypatch.setenv("MOEKIT_ISA", isa)
+    try:
+        kernels = moekit._core.cpu()["chosen"]["bfloat16"]
+    except ValueError as error:
+        pytest.skip(f"not tested: {isa} ({error})")
+    random = np.random.default_rng(5)
+    config = {"router": {"num_experts": 8, "top_k": 2}, "expert": {"input": 1024, "intermediate": 1408, "output": 1024}}
+    normal = lambda *shape: random.standard_normal(shape, dtype=np.float32).astype(ml_dtypes.bfloat16)  # noqa: E731
+    tensors = {"router.weight": normal(8, 1024), "experts.gate": normal(8, 1408, 1024), "experts.up": normal(8, 1408, 1024),
+               "experts.down": normal(8, 1024, 1408)}
+    auto, plain = (moekit.MoeLayer.from_arrays(config, tensors, dtype=dtype) for dtype in ("auto", "bfloat16"))
+    faster = kernels in ("avx512", "avx2")
+    assert auto.dtype == ("bf16z" if faster else "bfloat16")
+    assert f"bf16z: {'chosen' if faster else 'not chosen'}, " in auto.explain()
+    x = normal(3, 1024)
+    np.testing.assert_array_equal(bits(auto(x)), bits(plain(x)))
+
+
 def test_dense_module():
     plain, compressed = (moekit.MoE(4, 96, 40, dtype=dtype) for dtype in ("bfloat16", "bf16z"))
     assert compressed.state_dict()["experts.0.weight"].dtype == ml_dtypes.bfloat16

@@ -8,8 +8,8 @@
 
 namespace moekit::cpu {
 
-/// Name of the layouts of layout.h, tile_format.h and group_layout.h. A change of any of them is a new name: a file
-/// whose panels lie otherwise must not be believed. The same on every instruction set.
+/// Name of the layouts of layout.h, tile_format.h, bf16z_format.h and group_layout.h. A change of any of them is a new
+/// name: a file whose panels lie otherwise must not be believed. The same on every instruction set.
 inline constexpr std::string_view kPanelLayout = "cpu panels 1";
 
 /// The parts of a group: `prefix` + "panels" uint8 [E, bytes], "biases" float32 [E, n], "columns" uint16 [E, 3, n],
