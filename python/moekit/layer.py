@@ -49,7 +49,8 @@ class MoeLayer:
 
     @classmethod
     def from_arrays(cls, config: Mapping[str, Any], tensors: Mapping[str, Any], *, dtype: str = "auto",
-                    device: str = "cpu", backend: str = "auto", int8_activations: bool = False) -> "MoeLayer":
+                    device: str = "cpu", backend: str = "auto", int8_activations: bool = False,
+                    reproducible: bool = False) -> "MoeLayer":
         """A layer from a configuration and its weights.
 
         config: nested dict with the fields of the C++ BlockConfig and snake_case enum names, e.g.
@@ -63,12 +64,13 @@ class MoeLayer:
             Shared experts the same under "shared.", and "shared_gate" [H]. A gate, up or down may be a `QuantTensor`.
         dtype: "auto" keeps the weights' own; or a weight format's name: weights in another one are converted.
         backend: "auto", or one to force.
-        int8_activations: as for `load_layer`.
+        int8_activations, reproducible: as for `load_layer`.
 
         Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
         """
         arrays = {name: t._core if isinstance(t, QuantTensor) else t for name, t in tensors.items()}
-        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend, int8_activations), "arrays")
+        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend, int8_activations, reproducible),
+                         "arrays")
 
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.
@@ -166,7 +168,7 @@ def _total_memory() -> int:
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
                nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False,
-               memory_budget: int = 0) -> MoeLayer:
+               memory_budget: int = 0, reproducible: bool = False) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -189,13 +191,18 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         exceed it, those that a call needs are read from the file ahead of their use, and those that calls come back to
         stay; results have the same bits. Calls take turns then. `cache_counts` tells how it went, `moekit trace` whether
         it can pay.
+    reproducible: outputs and routing have the same bits on every x86-64 and Arm64 processor, whatever its vector units,
+        for weights of every format. Slower where the fastest kernels round in their own way (AMX, AVX512-BF16, fixed
+        point) and are not used; `docs/cpu.md` has the times. On the CPU only: other devices and the reference are an
+        UnsupportedError.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations, memory_budget)
+    core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations, memory_budget,
+                             reproducible)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
 
 

@@ -116,7 +116,7 @@ py::dict convert(const std::string& path, const std::string& out, const std::str
 void bind_checkpoint(py::module_& module) {
   module.def("load_layer", [](const std::string& path, std::int64_t layer, const std::string& dtype,
                               const std::string& device, const std::string& backend, bool nonfinite_scales,
-                              bool map_files, bool int8_activations, std::int64_t memory_budget) {
+                              bool map_files, bool int8_activations, std::int64_t memory_budget, bool reproducible) {
     if (memory_budget < 0)
       throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
                             " bytes, expected from 0 (no limit)");
@@ -126,7 +126,8 @@ void bind_checkpoint(py::module_& module) {
                                nonfinite_scales,
                                map_files,
                                int8_activations,
-                               static_cast<std::size_t>(memory_budget)};
+                               static_cast<std::size_t>(memory_budget),
+                               reproducible};
     const ReleaseGil released;
     return std::make_shared<MoeLayer>(load_layer(path, layer, options));
   });

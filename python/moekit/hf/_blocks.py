@@ -140,6 +140,7 @@ class _Block(NamedTuple):
     config: dict
     dtype: str
     int8_activations: bool
+    reproducible: bool
 
 
 def _pack(block: nn.Module) -> _moved.Moved:
@@ -147,7 +148,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(block.experts)) is not None:
             moved.restore()
-        name, config, dtype, int8_activations = block._moekit_block
+        name, config, dtype, int8_activations, reproducible = block._moekit_block
         tensors, slots, parts = _gather(block, name)
         parameters = {key: slot.owner._parameters[slot.name] for key, slot in slots.items()}
         quantised = [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]
@@ -160,7 +161,8 @@ def _pack(block: nn.Module) -> _moved.Moved:
                                        f"dtype {dtype!r}: expected 'auto' or {own!r}")
         if not any(key.startswith("shared.") for key in tensors):
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
-        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations)
+        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations,
+                                     reproducible=reproducible)
         moved = _moved.Moved(layer, slots, parts, dtype)
         _silence(block)
         return moved
@@ -172,7 +174,7 @@ def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(block.experts)) is not None:
             moved.restore()
-        name, config, dtype, int8_activations = block._moekit_block
+        name, config, dtype, int8_activations, reproducible = block._moekit_block
         _, slots, parts = _gather(block, name)
         if quantised := [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]:
             raise UnsupportedError(f"[replace_moe] {name}: {quantised[0]} is quantised in the model already: call "
@@ -180,7 +182,8 @@ def _pack_from_files(block: nn.Module, path: str, index: int) -> _moved.Moved:
         if config["shared"]["count"] and not any(key.startswith("shared.") for key in slots):
             raise UnsupportedError(f"[replace_moe] {name}: the model computes the shared expert outside the block, and "
                                    "a layer of files brings its own")
-        moved = _moved.Moved(_files.load(path, index, name, config, dtype, int8_activations), slots, parts, None)
+        moved = _moved.Moved(_files.load(path, index, name, config, dtype, int8_activations, reproducible), slots,
+                              parts, None)
         _silence(block)
         # What is put in the place of these weights later is packed as it is.
         block.__dict__["_moekit_block"] = block._moekit_block._replace(dtype="auto")
@@ -205,7 +208,7 @@ def _block_configs(model: nn.Module) -> tuple[str, dict[int, dict]]:
 
 
 @torch.no_grad()
-def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False,
+def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False, reproducible: bool = False,
                 path: str | os.PathLike | None = None) -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 
@@ -218,7 +221,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     what comes back from there (`restore`, `state_dict`) are the converted values in the parameters' dtype. Weights that
     are quantised already stay in their own format, any other is an UnsupportedError.
 
-    int8_activations: as for `moekit.load_layer`.
+    int8_activations, reproducible: as for `moekit.load_layer`.
 
     path: the checkpoint that the model was loaded from (folder, GGUF file, folder of `moekit convert`, or a name in the
     hub's local cache). Blocks are then loaded from it with `moekit.load_layer(path, layer, dtype)`, at their published
@@ -241,7 +244,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     layers = {}
     for index, config in configs.items():
         name, block = blocks[index]
-        block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations)
+        block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations, reproducible)
         moved = _pack(block) if path is None else _pack_from_files(block, path, index)
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)

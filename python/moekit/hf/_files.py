@@ -26,9 +26,10 @@ def local_path(path: str | os.PathLike) -> str:
         raise CheckpointError(f"[replace_moe] {path!r} is neither a file or folder nor in the hub's local cache") from error
 
 
-def load(path: str, index: int, name: str, config: dict, dtype: str, int8_activations: bool) -> MoeLayer:
+def load(path: str, index: int, name: str, config: dict, dtype: str, int8_activations: bool,
+         reproducible: bool) -> MoeLayer:
     """Layer `index`, which must be of the model's configuration. Raises CheckpointError, UnsupportedError."""
-    layer = load_layer(path, index, dtype=dtype, int8_activations=int8_activations)
+    layer = load_layer(path, index, dtype=dtype, int8_activations=int8_activations, reproducible=reproducible)
     if different := list(_differences(config, layer.config)):
         raise CheckpointError(f"[replace_moe] {name}: layer {index} of {path} is of another model: "
                               + ", ".join(f"{key} is {there}, in the model {here}" for key, here, there in different))

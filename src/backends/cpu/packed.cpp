@@ -13,7 +13,7 @@
 namespace moekit::cpu {
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
-    : PackedBlock(config, formats), chosen(choose_kernels()) {
+    : PackedBlock(config, formats), chosen(choose_kernels(formats.reproducible)) {
   const StepElements elements = step_elements(formats, chosen);
   routed = pack_group(config.expert, tensors.experts, formats.routed, elements, formats.nonfinite_scales);
   if (config.shared.count != 0)
@@ -23,7 +23,7 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& dense, const BlockFormats& formats,
                    const PackedParts& parts)
-    : PackedBlock(config, formats), chosen(choose_kernels()) {
+    : PackedBlock(config, formats), chosen(choose_kernels(formats.reproducible)) {
   if (parts.layout != kPanelLayout)
     throw UnsupportedError("[import] layout '" + parts.layout + "', expected '" + std::string(kPanelLayout) + "'");
   const StepElements elements = step_elements(formats, chosen);
@@ -127,6 +127,7 @@ std::string CpuBlock::explain() const {
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
   if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
   if (small_dense) text += "; gate and experts in one sweep";
+  if (formats().reproducible) text += "\nreproducible: the same bits on every x86-64 and Arm64 processor";
   return text + "\n";
 }
 
