@@ -58,8 +58,9 @@ std::int64_t pick(Rng& rng, std::int64_t count) {
 
 float uniform(Rng& rng) { return static_cast<float>(rng() >> 40) * 0x1p-24f; }
 
-// The sum of twelve uniform numbers of 16 bits less its mean: variance 1, and exact until it is scaled.
+// The portable one: the sum of twelve uniform numbers of 16 bits less its mean, variance 1, exact until it is scaled.
 float normal(Rng& rng, float scale) {
+  if (!rng.portable) return round_to_bf16(std::normal_distribution<float>(0.0f, scale)(rng));
   std::int32_t sum = 0;
   for (int draw = 0; draw < 3; ++draw) {
     const std::uint64_t bits = rng();

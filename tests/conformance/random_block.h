@@ -10,7 +10,11 @@
 
 namespace moekit::conformance {
 
-using Rng = std::mt19937_64;  // its sequence is fixed by the standard, the standard's distributions are not
+/// The engine's sequence is fixed by the standard, the standard's normal distribution is not.
+struct Rng : std::mt19937_64 {
+  using std::mt19937_64::mt19937_64;
+  bool portable = false;  // whether normal() gives the same numbers everywhere
+};
 
 /// 0 .. count - 1.
 std::int64_t pick(Rng& rng, std::int64_t count);
