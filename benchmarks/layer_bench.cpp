@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One whole Qwen3-30B-A3B block in each weight format: routing, experts and weighted sum.
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common.h"
@@ -23,10 +23,13 @@ struct Model {
   std::unique_ptr<MoeLayer> layer;
 };
 
-const Model& model(const std::string& dtype) {
-  static std::map<std::string, Model> made;
-  Model& m = made[dtype];
-  if (m.layer != nullptr) return m;
+/// The last one that was asked for is kept: benchmarks of a model follow each other.
+const Model& model(const std::string& dtype, bool reproducible) {
+  static std::pair<std::string, bool> made;
+  static Model m;
+  if (m.layer != nullptr && made == std::make_pair(dtype, reproducible)) return m;
+  made = {dtype, reproducible};
+  m = {};
   std::mt19937 random(1);
   std::normal_distribution<float> normal(0.0f, 0.02f);
   m.router.resize(kExperts * kHidden);
@@ -55,6 +58,7 @@ const Model& model(const std::string& dtype) {
   }
   LayerOptions options;
   options.dtype = dtype;
+  options.reproducible = reproducible;
   m.layer = std::make_unique<MoeLayer>(config, tensors, options);
   return m;
 }
@@ -93,9 +97,9 @@ std::vector<std::uint16_t> steered_rows(const std::vector<float>& router, const 
   return rows;
 }
 
-void run(benchmark::State& state, const std::string& dtype) {
+void run(benchmark::State& state, const std::string& dtype, bool reproducible) {
   const std::int64_t tokens = state.range(0);
-  const Model& made = model(dtype);
+  const Model& made = model(dtype, reproducible);
   const MoeLayer& layer = *made.layer;
   std::mt19937 random(7);
   std::vector<std::int64_t> deck;
@@ -128,13 +132,16 @@ void run(benchmark::State& state, const std::string& dtype) {
 }  // namespace
 
 void register_layer() {
-  for (const char* dtype : {"bfloat16", "bf16z", "int8", "int4", "fp8", "mxfp4"})
-    for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
-      benchmark::RegisterBenchmark(("layer/qwen3-30b-a3b/" + std::string(dtype)).c_str(), run, std::string(dtype))
-          ->ArgName("T")
-          ->Arg(tokens)
-          ->UseRealTime()
-          ->Unit(benchmark::kMillisecond);
+  for (const std::string dtype : {"bfloat16", "bf16z", "int8", "int4", "fp8", "mxfp4"})
+    for (const bool reproducible : {false, true})
+      for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
+        benchmark::RegisterBenchmark(
+            ((reproducible ? "layer_reproducible/qwen3-30b-a3b/" : "layer/qwen3-30b-a3b/") + dtype).c_str(), run, dtype,
+            reproducible)
+            ->ArgName("T")
+            ->Arg(tokens)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace moekit::bench

@@ -10,7 +10,10 @@ function(moekit_configure_library target)
   target_include_directories(${target}
     PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
     PRIVATE ${PROJECT_SOURCE_DIR}/src)
-  target_compile_options(${target} PRIVATE ${MOEKIT_WARNINGS})
+  # Products and sums are rounded apart where no fused multiply-add is written (LayerOptions::reproducible). Nothing
+  # reads the flags of floating-point exceptions, and loops with choices become vectors.
+  target_compile_options(${target} PRIVATE ${MOEKIT_WARNINGS}
+    $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off> $<$<COMPILE_LANGUAGE:CXX>:-fno-trapping-math>)
   target_compile_definitions(${target} PRIVATE MOEKIT_VERSION="${PROJECT_VERSION}")
   target_link_libraries(${target} PRIVATE Threads::Threads
     $<BUILD_INTERFACE:Eigen3::Eigen> $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)

@@ -105,6 +105,10 @@ struct LayerOptions {
   /// calls need again stay. Results have the bits that they have without it. Calls take turns then. Scratch of calls is
   /// not counted, nor what the system keeps of the file beside the process.
   std::size_t memory_budget = 0;
+  /// The same bits on every x86-64 and Arm64 processor, outputs and routing, with and without vector units, for weights
+  /// of every format: kernels that round or sum in an order of their own (AMX, AVX512-BF16, fixed point) are not used,
+  /// and processors without fused multiply-adds compute them in software. The CPU backend only: others decline.
+  bool reproducible = false;
 };
 
 /// What became of a memory budget.

@@ -89,6 +89,7 @@ struct BlockFormats {
   bool nonfinite_scales = false;  // accepts scales that are NaN or infinite, which are an error otherwise
   bool int8_activations = false;  // experts' inputs are quantised row by row to int8 (LayerOptions)
   bool may_compress = false;      // "bfloat16" may be held as "bf16z" where that is faster
+  bool reproducible = false;      // the same bits on every processor (LayerOptions)
 };
 /// Whether all are this plain format.
 bool all_plain(const BlockFormats& formats, DType element) noexcept;

@@ -97,6 +97,8 @@ class Backend {
   virtual Support supports(const BlockConfig& config, const BlockFormats& formats) const = 0;
   /// Whether rows x and y may be float16, beside float32 and bfloat16; dtype "auto" then keeps float16 weights.
   virtual bool takes_float16() const noexcept { return false; }
+  /// Whether blocks of BlockFormats::reproducible give the same bits on every processor.
+  virtual bool reproduces() const noexcept { return false; }
 
   virtual Buffer allocate(std::size_t bytes, const Device& device) const = 0;
   virtual void copy(void* target, const void* source, std::size_t bytes, CopyKind kind, Stream* stream) const = 0;

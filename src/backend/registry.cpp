@@ -61,6 +61,8 @@ const Backend& choose_backend(const BlockConfig& config, const BlockFormats& for
     Support support = backend.device() != options.device.kind
                           ? Support{"runs on another device than " + to_string(options.device)}
                           : backend.available();
+    if (support && formats.reproducible && !backend.reproduces())
+      support = {"its results depend on the device and its libraries: reproducible layers run on the cpu backend"};
     if (support) support = backend.supports(config, formats);
     if (support) {
       if (declined != nullptr) *declined = reasons;

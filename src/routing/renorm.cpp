@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "core/elementary.h"
 #include "routing/rules.h"
 
 namespace moekit {
@@ -27,8 +28,8 @@ float p_norm(double p, const float* weights, std::int64_t k) noexcept {
     for (std::int64_t j = 0; j < k; ++j) sum += weights[j] * weights[j];
     return std::sqrt(sum);
   }
-  for (std::int64_t j = 0; j < k; ++j) sum += std::pow(std::fabs(weights[j]), static_cast<float>(p));
-  return std::pow(sum, static_cast<float>(1.0 / p));
+  for (std::int64_t j = 0; j < k; ++j) sum += elementary::pow(std::fabs(weights[j]), p);
+  return elementary::pow(sum, 1.0 / p);
 }
 
 }  // namespace

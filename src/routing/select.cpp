@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The routing pipeline of one row; the steps are in files of their own.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "core/elementary.h"
 #include "routing/rules.h"
 
 namespace moekit {
@@ -29,7 +29,7 @@ void finish_logits(const RouterConfig& config, const RouterTables& tables, const
   if (config.softcap != 0.0) {
     const float cap = static_cast<float>(config.softcap);
     for (std::int64_t i = 0; i < n; ++i)
-      z[i] = rounded(cap * rounded(std::tanh(rounded(z[i] / cap, dtype)), dtype), dtype);
+      z[i] = rounded(cap * rounded(elementary::tanh(rounded(z[i] / cap, dtype)), dtype), dtype);
   }
 }
 
@@ -98,8 +98,10 @@ void select(const RouterConfig& config, const RouterTables& tables, const float*
       weights[j] = rounded(weights[j] * tables.per_expert_scale[static_cast<std::size_t>(ids[j])], score_dtype);
   if (out_dtype != DType::kFloat32)
     for (std::int64_t j = 0; j < k; ++j) weights[j] = rounded(weights[j], out_dtype);
-  if (any_nan(scratch.logits.data(), config.columns()))
-    std::fill(weights, weights + k, std::numeric_limits<float>::quiet_NaN());
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  if (any_nan(scratch.logits.data(), config.columns())) std::fill(weights, weights + k, kNan);
+  // Every NaN is the same one: which one an operation makes is the processor's choice.
+  for (std::int64_t j = 0; j < k; ++j) weights[j] = weights[j] == weights[j] ? weights[j] : kNan;
 }
 
 }  // namespace moekit

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
-
+#include "core/elementary.h"
 #include "routing/rules.h"
 
 namespace moekit {
 namespace {
 
 void sigmoid(const float* z, std::int64_t n, DType dtype, float* s) noexcept {
-  for (std::int64_t i = 0; i < n; ++i) s[i] = rounded(1.0f / (1.0f + std::exp(-z[i])), dtype);
+  for (std::int64_t i = 0; i < n; ++i) s[i] = rounded(elementary::sigmoid(z[i]), dtype);
 }
 
 }  // namespace

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "routing/softmax.h"
 
-#include <cmath>
-
+#include "core/elementary.h"
 #include "routing/rules.h"
 
 namespace moekit {
 
 void softmax(const float* z, std::int64_t n, DType dtype, float* s) noexcept {
   const float top = max_value(z, n);
-  for (std::int64_t i = 0; i < n; ++i) s[i] = std::exp(z[i] - top);
+  for (std::int64_t i = 0; i < n; ++i) s[i] = elementary::exp(z[i] - top);
   // Four partial sums: the chain of dependent additions would otherwise be as long as the exponentials. The order is
   // a function of n alone.
   float part[4] = {0.0f, 0.0f, 0.0f, 0.0f};

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/elementary.h"
 #include "routing/rules.h"
 
 namespace moekit {
@@ -31,10 +32,10 @@ void sparsemixer(const RouterConfig& config, DType dtype, RouteScratch& scratch,
     for (std::int64_t i = 0; i < n; ++i) {
       const float magnitude = std::fabs(z[i]);
       const float ratio = rounded(rounded(top - z[i], dtype) / (magnitude < top ? top : magnitude), dtype);
-      if (!(ratio > limit)) sum += std::exp(left[i] - top);
+      if (!(ratio > limit)) sum += elementary::exp(left[i] - top);
     }
     // The exponential of the largest is 1.
-    weights[round] = rounded(std::exp(top - top) / sum, dtype);
+    weights[round] = rounded(elementary::exp(top - top) / sum, dtype);
     ids[round] = static_cast<std::int32_t>(best);
     left[best] = kTaken;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "core/elementary.h"
 #include "routing/rules.h"
 
 namespace moekit {
@@ -11,7 +12,7 @@ constexpr float kSoftplusIdentity = 20.0f;
 
 void sqrt_softplus(const float* z, std::int64_t n, DType dtype, float* s) noexcept {
   for (std::int64_t i = 0; i < n; ++i) {
-    const float softplus = z[i] > kSoftplusIdentity ? z[i] : std::log1p(std::exp(z[i]));
+    const float softplus = z[i] > kSoftplusIdentity ? z[i] : elementary::softplus(z[i]);
     s[i] = rounded(std::sqrt(rounded(softplus, dtype)), dtype);
   }
 }

@@ -102,11 +102,9 @@ Block::Block(const Target& target, const BlockConfig& block_config, const Mode& 
 Inputs Inputs::random(Rng& rng, const RouterConfig& config, std::int64_t tokens) {
   Inputs inputs;
   for (std::int64_t t = 0; t < tokens; ++t) {
-    if (config.source == RouterSource::kHashTable)
-      inputs.token_ids.push_back(std::uniform_int_distribution<std::int64_t>(0, kVocabulary - 1)(rng));
+    if (config.source == RouterSource::kHashTable) inputs.token_ids.push_back(pick(rng, kVocabulary));
     for (std::int64_t j = 0; j < config.top_k && config.source == RouterSource::kExternal; ++j) {
-      inputs.expert_ids.push_back(
-          std::uniform_int_distribution<std::int32_t>(-1, static_cast<std::int32_t>(config.columns()) - 1)(rng));
+      inputs.expert_ids.push_back(static_cast<std::int32_t>(pick(rng, config.columns() + 1) - 1));
       inputs.weights.push_back(normal(rng));
     }
   }

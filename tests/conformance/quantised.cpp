@@ -27,7 +27,7 @@ Bytes random_bytes(Rng& rng, std::int64_t count) {
 
 // About `size`, in the dtype of scales; signs only where the dtype has them.
 void append_scale(Rng& rng, DType dtype, float size, Bytes& out) {
-  const float value = size * std::uniform_real_distribution<float>(0.5f, 1.5f)(rng);
+  const float value = size * (0.5f + uniform(rng));
   const auto append = [&](const auto& bits) {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(&bits);
     out.insert(out.end(), bytes, bytes + sizeof bits);

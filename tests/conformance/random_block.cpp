@@ -43,7 +43,8 @@ TensorRef random_table(Rng& rng, const RouterConfig& config) {
   std::vector<std::int64_t> ids(static_cast<std::size_t>(config.columns()));
   std::iota(ids.begin(), ids.end(), 0);
   for (std::int64_t row = 0; row < kVocabulary; ++row) {
-    std::shuffle(ids.begin(), ids.end(), rng);
+    for (std::int64_t i = 0; i < config.top_k; ++i)
+      std::swap(ids[static_cast<std::size_t>(i)], ids[static_cast<std::size_t>(i + pick(rng, config.columns() - i))]);
     table->insert(table->end(), ids.begin(), ids.begin() + config.top_k);
   }
   return memory_tensor("tid2eid", table->data(), DType::kInt64, {kVocabulary, config.top_k}, table);
@@ -51,7 +52,22 @@ TensorRef random_table(Rng& rng, const RouterConfig& config) {
 
 }  // namespace
 
-float normal(Rng& rng, float scale) { return round_to_bf16(std::normal_distribution<float>(0.0f, scale)(rng)); }
+std::int64_t pick(Rng& rng, std::int64_t count) {
+  return static_cast<std::int64_t>(rng() % static_cast<std::uint64_t>(count));
+}
+
+float uniform(Rng& rng) { return static_cast<float>(rng() >> 40) * 0x1p-24f; }
+
+// The portable one: the sum of twelve uniform numbers of 16 bits less its mean, variance 1, exact until it is scaled.
+float normal(Rng& rng, float scale) {
+  if (!rng.portable) return round_to_bf16(std::normal_distribution<float>(0.0f, scale)(rng));
+  std::int32_t sum = 0;
+  for (int draw = 0; draw < 3; ++draw) {
+    const std::uint64_t bits = rng();
+    for (int piece = 0; piece < 4; ++piece) sum += static_cast<std::int32_t>(bits >> (piece * 16) & 0xffffu);
+  }
+  return round_to_bf16(scale * (static_cast<float>(2 * sum - 12 * 65535) * 0x1p-17f));
+}
 
 Matrix::Matrix(std::int64_t rows, std::int64_t cols, DType dtype)
     : rows_(rows), cols_(cols), dtype_(dtype), bytes_(static_cast<std::size_t>(rows * cols) * dtype_size(dtype)) {}

@@ -10,9 +10,17 @@
 
 namespace moekit::conformance {
 
-using Rng = std::mt19937_64;
+/// The engine's sequence is fixed by the standard, the standard's normal distribution is not.
+struct Rng : std::mt19937_64 {
+  using std::mt19937_64::mt19937_64;
+  bool portable = false;  // whether normal() gives the same numbers everywhere
+};
 
-/// Normal, rounded to bfloat16 so that every dtype holds it exactly.
+/// 0 .. count - 1.
+std::int64_t pick(Rng& rng, std::int64_t count);
+/// 0 .. 1, a multiple of 2^-24 below 1.
+float uniform(Rng& rng);
+/// About normal, rounded to bfloat16 so that every dtype holds it exactly.
 float normal(Rng& rng, float scale = 1.0f);
 
 /// A dense row-major matrix that owns its elements.

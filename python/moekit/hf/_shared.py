@@ -21,6 +21,7 @@ class _Shared(NamedTuple):
     expert: dict
     dtype: str
     int8_activations: bool
+    reproducible: bool
 
 
 def _parts(tensors: dict):
@@ -33,7 +34,7 @@ def _pack(mlp: nn.Module) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(mlp.down_proj)) is not None:
             moved.restore()
-        name, expert, dtype, int8_activations = mlp._moekit_shared
+        name, expert, dtype, int8_activations, reproducible = mlp._moekit_shared
         slots = {part: _moved.Slot(mlp.get_submodule(f"{part}_proj"), "weight") for part in _PARTS}
         known = {f"{part}_proj.weight" for part in _PARTS}
         if extra := [key for key, _ in [*mlp.named_parameters(), *mlp.named_buffers()]
@@ -47,7 +48,8 @@ def _pack(mlp: nn.Module) -> _moved.Moved:
             _quantised.refuse_dtype(key, parameters[key], dtype)
         config = {"router": {"source": "external", "num_experts": 1, "top_k": 1}, "expert": expert}
         tensors = {f"experts.0.{part}": _quantised.weight_of(slot.owner) for part, slot in slots.items()}
-        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations)
+        layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations,
+                                      reproducible=reproducible)
         return _moved.Moved(layer, slots, _parts, dtype)
 
 
@@ -67,10 +69,11 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor):
                        weights=torch.ones(tokens, 1))
 
 
-def replace_shared(mlp: nn.Module, name: str, expert: dict, dtype: str, int8_activations: bool) -> MoeLayer:
+def replace_shared(mlp: nn.Module, name: str, expert: dict, dtype: str, int8_activations: bool,
+                   reproducible: bool) -> MoeLayer:
     """Lets moekit compute an MLP of gate_proj, up_proj and down_proj, of the configuration `expert`, whose weights move.
     Raises CheckpointError, UnsupportedError."""
-    mlp.__dict__["_moekit_shared"] = _Shared(name, expert, dtype, int8_activations)
+    mlp.__dict__["_moekit_shared"] = _Shared(name, expert, dtype, int8_activations, reproducible)
     moved = _pack(mlp)
     mlp.__dict__["forward"] = types.MethodType(_forward, mlp)
     return moved.layer

@@ -11,18 +11,20 @@ namespace {
 MOEKIT_INLINE F16 sigmoid_times(F16 g, F16 z) { return g / (exp16(-z) + 1.0f); }  // g * sigmoid(z), no cancellation
 
 /// gelu_tanh(g) = g sigmoid(2 sqrt(2/pi) (g + 0.044715 g^3)), since (1 + tanh z) / 2 = sigmoid(2 z).
-MOEKIT_INLINE F16 gelu_tanh(F16 g) { return sigmoid_times(g, (g * g * 0.044715f + 1.0f) * g * 1.5957691216f); }
+MOEKIT_INLINE F16 gelu_tanh(F16 g) {
+  return sigmoid_times(g, multiply_add(g * g, 0.044715f, splat(1.0f)) * g * 1.5957691216f);
+}
 
 /// gelu(g) = g Phi(g), Phi from erfc(z) = poly(t) exp(-z^2), t = 1 / (1 + p z): Abramowitz & Stegun 7.1.26, absolute
 /// error 1.5e-7. The lower half is used directly, so that large negative g loses nothing to cancellation.
 MOEKIT_INLINE F16 gelu(F16 g) {
   const F16 z = (g < 0.0f ? -g : g) * 0.70710678118f;
-  const F16 t = 1.0f / (z * 0.3275911f + 1.0f);
+  const F16 t = 1.0f / multiply_add(z, 0.3275911f, splat(1.0f));
   F16 p = splat(1.061405429f);
-  p = p * t - 1.453152027f;
-  p = p * t + 1.421413741f;
-  p = p * t - 0.284496736f;
-  p = p * t + 0.254829592f;
+  p = multiply_add(p, t, splat(-1.453152027f));
+  p = multiply_add(p, t, splat(1.421413741f));
+  p = multiply_add(p, t, splat(-0.284496736f));
+  p = multiply_add(p, t, splat(0.254829592f));
   const F16 tail = p * t * exp16(-z * z) * 0.5f;  // Phi(-|g|)
   return g * (g < 0.0f ? tail : 1.0f - tail);
 }

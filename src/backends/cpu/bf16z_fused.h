@@ -55,9 +55,9 @@ struct Bf16zRows {
   MOEKIT_INLINE void add(int tile, int part, const Bf16zPairs& pair, const float* x) {
     const auto even = (Bf16zFloats)(pair << 16), odd = (Bf16zFloats)(pair & 0xffff0000u);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r][tile][part] += even * x[r * 16];
+    for (int r = 0; r < R; ++r) acc[r][tile][part] = multiply_add(even, x[r * 16], acc[r][tile][part]);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r][tile][part] += odd * x[r * 16 + 1];
+    for (int r = 0; r < R; ++r) acc[r][tile][part] = multiply_add(odd, x[r * 16 + 1], acc[r][tile][part]);
   }
   template <int g = 0>
   MOEKIT_INLINE void step(const std::byte* tiles, const Bf16zTables* tables, Bf16zPatches* patches, const float* x) {

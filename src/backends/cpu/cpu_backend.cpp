@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "backend/backend.h"
+#include "backends/cpu/float_state.h"
 #include "backends/cpu/import_group.h"
 #include "backends/cpu/packed.h"
 #include "backends/cpu/route.h"
@@ -23,6 +24,7 @@ class CpuBackend final : public Backend {
   std::string_view name() const noexcept override { return "cpu"; }
   DeviceKind device() const noexcept override { return DeviceKind::kCpu; }
   Support available() const override { return {}; }
+  bool reproduces() const noexcept override { return true; }
 
   Support supports(const BlockConfig&, const BlockFormats& formats) const override { return supports_formats(formats); }
 
@@ -54,10 +56,12 @@ class CpuBackend final : public Backend {
 
   void route(const PackedBlock& block, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,
              Workspace& workspace, Stream*) const override {
+    const FloatScope scope;
     cpu::route(block_of(block), x, inputs, routing, workspace_of(workspace));
   }
   void experts(const PackedBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
                Workspace& workspace, Stream*) const override {
+    const FloatScope scope;
     run_experts(block_of(block), x, routing, y, workspace_of(workspace));
   }
   void forward(const PackedBlock& packed, const MatrixView& x, const RouteInputs& inputs, const RoutingView& routing,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Subnormal numbers count in kernels whatever the host program has set for itself: small E4M3 codes and scales go
-// through them, and results must not depend on a flag of the calling thread. Only for kernels_*.cpp.
+// Subnormal numbers count and results round to the nearest, whatever the host program has set for its threads: small
+// E4M3 codes and scales go through subnormals, and results must not depend on a flag of the calling thread.
 #pragma once
 
 #include <cstdint>
@@ -10,28 +10,31 @@
 #endif
 
 namespace moekit::cpu {
-namespace {
 
-inline thread_local std::uint64_t g_float_state = 0;  // of the thread before float_enter()
-
+/// The thread's own state comes back at the end. Scopes nest.
+class FloatScope {
+ public:
 #if defined(__SSE2__)
-inline void float_enter() noexcept {
-  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;  // bits of MXCSR
-  g_float_state = _mm_getcsr();
-  _mm_setcsr(static_cast<unsigned>(g_float_state) & ~(kFlushToZero | kDenormalsAreZero));
-}
-inline void float_leave() noexcept { _mm_setcsr(static_cast<unsigned>(g_float_state)); }
+  FloatScope() noexcept : before_(_mm_getcsr()) {
+    constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040, kRounding = 0x6000;  // bits of MXCSR
+    _mm_setcsr(static_cast<unsigned>(before_) & ~(kFlushToZero | kDenormalsAreZero | kRounding));
+  }
+  ~FloatScope() { _mm_setcsr(static_cast<unsigned>(before_)); }
 #elif defined(__aarch64__)
-inline void float_enter() noexcept {
-  constexpr std::uint64_t kFlushToZero = std::uint64_t{1} << 24;  // FZ of FPCR
-  __asm__ volatile("mrs %0, fpcr" : "=r"(g_float_state));
-  __asm__ volatile("msr fpcr, %0" : : "r"(g_float_state & ~kFlushToZero));
-}
-inline void float_leave() noexcept { __asm__ volatile("msr fpcr, %0" : : "r"(g_float_state)); }
+  FloatScope() noexcept {
+    constexpr std::uint64_t kFlushToZero = std::uint64_t{1} << 24, kRounding = std::uint64_t{3} << 22;  // FZ of FPCR
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before_ & ~(kFlushToZero | kRounding)));
+  }
+  ~FloatScope() { __asm__ volatile("msr fpcr, %0" : : "r"(before_)); }
 #else
-inline void float_enter() noexcept {}
-inline void float_leave() noexcept {}
+  FloatScope() noexcept = default;
 #endif
+  FloatScope(const FloatScope&) = delete;
+  FloatScope& operator=(const FloatScope&) = delete;
 
-}  // namespace
+ private:
+  std::uint64_t before_ = 0;
+};
+
 }  // namespace moekit::cpu

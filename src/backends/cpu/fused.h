@@ -44,8 +44,8 @@ void fused_rows(const QuantPanels& quant, const std::byte* panel, const std::byt
         const F16 w1 = weight_at<kRead, kForm>(codes[1], j, i, g1);
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
-          acc[r][0] += w0 * xj[r * 16 + i];
-          acc[r][1] += w1 * xj[r * 16 + i];
+          acc[r][0] = multiply_add(w0, xj[r * 16 + i], acc[r][0]);
+          acc[r][1] = multiply_add(w1, xj[r * 16 + i], acc[r][1]);
         }
       }
     }

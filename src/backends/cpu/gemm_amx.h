@@ -6,7 +6,6 @@
 
 #include <immintrin.h>
 
-#include "backends/cpu/float_state.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/vec.h"
@@ -24,14 +23,8 @@ struct alignas(64) TileConfig {
 // Constant data, not a local: the intrinsic tells the compiler of its first eight bytes only, and stores to the rest of
 // a local would be dropped.
 constexpr TileConfig kTileConfig;
-inline void amx_enter() noexcept {
-  float_enter();
-  _tile_loadconfig(&kTileConfig);
-}
-inline void amx_leave() noexcept {
-  _tile_release();
-  float_leave();
-}
+inline void amx_enter() noexcept { _tile_loadconfig(&kTileConfig); }
+inline void amx_leave() noexcept { _tile_release(); }
 
 struct AmxGemm {
   using Activation = std::uint16_t;

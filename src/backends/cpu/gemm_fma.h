@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // float32 multiply-add kernel on the compiler's vector extensions, for float32 and bfloat16 weights and any vector
 // width. One accumulator chain an output element, in the order of k: the same bits for any number of rows, and for any
-// width where the ISA has a fused multiply-add.
+// width where multiply-adds are fused (fma.h).
 #pragma once
 
 #include <utility>
@@ -56,7 +56,7 @@ struct FmaGemm {
     for (int r = 0; r < R; ++r) {
       const float x = a[r * 16];
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) acc[r][v] += b[v] * x;
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = cpu::multiply_add(b[v], x, acc[r][v]);
     }
   }
 

@@ -49,7 +49,8 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
   // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
   // rows.
   const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
-  const int digits = formats.int8_activations ? 1 : chosen.integer.fixed_point && !short_rows ? kFixedPointDigits : 0;
+  const bool fixed_point = chosen.integer.fixed_point && !short_rows && !formats.reproducible;
+  const int digits = formats.int8_activations ? 1 : fixed_point ? kFixedPointDigits : 0;
   return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, digits, formats.int8_activations};
 }
 

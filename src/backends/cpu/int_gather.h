@@ -116,8 +116,7 @@ void quantise_row(const Row& row, const TileFormat& format, int bias, std::byte*
         const I16 digit = low_digit(q);
         totals[d] += digit;
         B16 bytes = narrow(digit);
-        if constexpr (kNibbles)
-          bytes = __builtin_shuffle(bytes, B16{0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15});
+        if constexpr (kNibbles) bytes = MOEKIT_SHUFFLE(bytes, 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
         store(planes + d * rows.plane_bytes() + unit * 16, bytes);
       }
     }

@@ -49,12 +49,11 @@ struct IntWalk {
 template <Form kForm, int kDigits>
 MOEKIT_INLINE void finish_group(const I16 (&sums)[kDigits], const GroupLanes& group, float sum, F16& total) {
   F16 v = __builtin_convertvector(sums[0], F16);
-  // Powers of two: the products are exact, so that fusing them changes nothing.
 #pragma GCC unroll 3
-  for (int d = 1; d < kDigits; ++d) v = v * (1.0f / 256.0f) + __builtin_convertvector(sums[d], F16);
-  if constexpr (kForm == Form::kShifted) v = v - group.offset * sum;
-  total = total + v * group.scale;
-  if constexpr (kForm == Form::kMinimum) total = total - group.offset * sum;
+  for (int d = 1; d < kDigits; ++d) v = multiply_add(v, 1.0f / 256.0f, __builtin_convertvector(sums[d], F16));
+  if constexpr (kForm == Form::kShifted) v = multiply_add(group.offset, -sum, v);
+  total = multiply_add(v, group.scale, total);
+  if constexpr (kForm == Form::kMinimum) total = multiply_add(group.offset, -sum, total);
 }
 
 /// Calls with(read, form), both integral constants, for panels of integer codes.

@@ -7,6 +7,7 @@
 
 #include "core/cpu_features.h"
 #include "core/environment.h"
+#include "moekit/error.h"
 
 namespace moekit::cpu {
 
@@ -52,7 +53,7 @@ void force_isa(std::string_view name) {
   g_forced = name;
 }
 
-ChosenKernels choose_kernels() {
+ChosenKernels choose_kernels(bool reproducible) {
   std::string wanted;
   {
     const std::lock_guard<std::mutex> lock(g_mutex);
@@ -66,19 +67,24 @@ ChosenKernels choose_kernels() {
   std::size_t count = 0;
   const KernelTable* const* tables = kernel_tables(&count);
   ChosenKernels chosen;
-  if (!wanted.empty()) chosen.table = &find(wanted, source);
+  const KernelTable* first = wanted.empty() ? nullptr : &find(wanted, source);
   // From the chosen table on down the list: an entry that it lacks is inherited. Generic, the last, has all.
   bool reached = wanted.empty();
   for (std::size_t i = 0; i < count; ++i) {
-    const KernelTable& table = *tables[i];
-    reached = reached || &table == chosen.table;
-    if (!reached || !runs_here(table)) continue;
+    reached = reached || tables[i] == first;
+    if (!reached || !runs_here(*tables[i])) continue;
+    const KernelTable* own = !reproducible || tables[i]->reproducible ? tables[i] : tables[i]->instead;
+    if (own == nullptr) continue;
+    const KernelTable& table = *own;
     if (chosen.table == nullptr) chosen.table = &table;
     if (chosen.f32.up == nullptr && table.f32.up != nullptr) chosen.f32 = table.f32, chosen.f32_name = table.name;
     if (chosen.bf16.up == nullptr && table.bf16.up != nullptr) chosen.bf16 = table.bf16, chosen.bf16_name = table.name;
     if (chosen.integer.up == nullptr && table.integer.up != nullptr)
       chosen.integer = table.integer, chosen.integer_name = table.name;
   }
+  if (chosen.table == nullptr)
+    throw UnsupportedError("[reproducible] no kernels with fused multiply-adds for this host; it runs " +
+                           joined(host_isas()));
   return chosen;
 }
 

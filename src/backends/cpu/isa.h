@@ -26,6 +26,7 @@ struct ChosenKernels {
   const WeightKernels& of(DType weight) const noexcept { return weight == DType::kBFloat16 ? bf16 : f32; }
   std::string_view name_of(DType weight) const noexcept { return weight == DType::kBFloat16 ? bf16_name : f32_name; }
 };
-ChosenKernels choose_kernels();
+/// `reproducible`: of tables that are so only. Throws UnsupportedError where the host runs none of them.
+ChosenKernels choose_kernels(bool reproducible = false);
 
 }  // namespace moekit::cpu

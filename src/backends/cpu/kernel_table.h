@@ -2,7 +2,6 @@
 // The table of an ISA from its multiplication kernels: all else is the same code, compiled for the ISA.
 #pragma once
 
-#include "backends/cpu/float_state.h"
 #include "backends/cpu/int_sweep.h"
 #include "backends/cpu/softmax.h"
 #include "backends/cpu/sweep.h"
@@ -13,8 +12,20 @@ namespace {
 /// What lacks `up` is inherited from the next table.
 constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, const WeightKernels& f32,
                                    const WeightKernels& bf16, const IntKernels& integer,
-                                   void (*enter)() noexcept = float_enter, void (*leave)() noexcept = float_leave) {
-  return {name, needs, f32, bf16, integer, finish, softmax_rows, small_dense_rows, unpack_tiles<float>, enter, leave};
+                                   void (*enter)() noexcept = nullptr, void (*leave)() noexcept = nullptr) {
+  return {name,
+          needs,
+          kFusedMultiplyAdd && bf16.activation == DType::kFloat32,
+          nullptr,
+          f32,
+          bf16,
+          integer,
+          finish,
+          softmax_rows,
+          small_dense_rows,
+          unpack_tiles<float>,
+          enter,
+          leave};
 }
 
 }  // namespace

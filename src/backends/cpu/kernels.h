@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "backends/cpu/bf16z_format.h"
+#include "backends/cpu/float_state.h"
 #include "backends/cpu/tile_format.h"
 #include "moekit/layer.h"
 
@@ -165,8 +166,11 @@ inline std::int64_t unpacked_bytes(const WeightKernels& kernels, std::int64_t st
 struct KernelTable {
   std::string_view name;
   std::uint32_t needs = 0;  // CpuFeature bits
-  WeightKernels f32, bf16;  // without `up`: inherited from the next table of the list that the host runs
-  IntKernels integer;       // likewise
+  // Whether its results have the bits that every other such table gives: multiply-adds are fused, rows stay float32.
+  bool reproducible = false;
+  const KernelTable* instead = nullptr;  // of one that is not: a table that is, for the same processors; null: none
+  WeightKernels f32, bf16;               // without `up`: inherited from the next table of the list that the host runs
+  IntKernels integer;                    // likewise
   void (*finish)(const FinishArgs&) noexcept = nullptr;
   void (*softmax)(const SoftmaxArgs&) noexcept = nullptr;
   void (*small_dense)(const SmallDenseArgs&) noexcept = nullptr;
@@ -188,6 +192,7 @@ class KernelScope {
   KernelScope& operator=(const KernelScope&) = delete;
 
  private:
+  const FloatScope floats_;
   const KernelTable& table_;
 };
 

@@ -7,9 +7,21 @@
 
 namespace moekit::cpu {
 
+extern const KernelTable k_softfma_kernels;
+
+namespace {
+
+constexpr KernelTable table() {
+  KernelTable generic =
+      kernel_table("generic", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(),
+                   weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot, false>());
+  if (!generic.reproducible) generic.instead = &k_softfma_kernels;
+  return generic;
+}
+
+}  // namespace
+
 extern const KernelTable k_generic_kernels;
-constexpr KernelTable k_generic_kernels =
-    kernel_table("generic", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(),
-                 weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot, false>());
+constexpr KernelTable k_generic_kernels = table();
 
 }  // namespace moekit::cpu

@@ -21,7 +21,7 @@ std::int64_t fma_rounds(std::int64_t rounds, float* sink) noexcept {
   for (int c = 0; c < kChains; ++c) acc[c] = V{} + static_cast<float>(c);
   for (std::int64_t r = 0; r < rounds; ++r) {
 #pragma GCC unroll 32
-    for (int c = 0; c < kChains; ++c) acc[c] = acc[c] * a + b;
+    for (int c = 0; c < kChains; ++c) acc[c] = multiply_add(acc[c], a, b);
   }
 #pragma GCC unroll 32
   for (int c = 0; c < kChains; ++c) store(sink + c * kLanes, acc[c]);

@@ -29,7 +29,7 @@ void name_held(const ExpertGroup& group, ExpertFormats& formats) {
 }  // namespace
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
-    : PackedBlock(config, formats), chosen(choose_kernels()) {
+    : PackedBlock(config, formats), chosen(choose_kernels(formats.reproducible)) {
   const StepElements elements = step_elements(formats, chosen);
   BlockFormats held = formats;
   if (formats.may_compress) bf16z_choice_ = choose_bf16z(config, chosen.bf16_name, held);
@@ -46,7 +46,7 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& dense, const BlockFormats& formats,
                    const PackedParts& parts)
-    : PackedBlock(config, formats), chosen(choose_kernels()) {
+    : PackedBlock(config, formats), chosen(choose_kernels(formats.reproducible)) {
   if (parts.layout != kPanelLayout)
     throw UnsupportedError("[import] layout '" + parts.layout + "', expected '" + std::string(kPanelLayout) + "'");
   const StepElements elements = step_elements(formats, chosen);
@@ -155,6 +155,7 @@ std::string CpuBlock::explain() const {
   text += "router: " + std::string(router_f32 ? "float32 kernels of " + std::string(chosen.f32_name) : "none");
   if (router_bf16) text += "; " + std::string(chosen.bf16_name) + " kernels where x is bfloat16";
   if (small_dense) text += "; gate and experts in one sweep";
+  if (formats().reproducible) text += "\nreproducible: the same bits on every x86-64 and Arm64 processor";
   return text + "\n";
 }
 

@@ -64,6 +64,7 @@ void route_tile(const CpuBlock& block, const MatrixView& x, const std::int64_t* 
   constexpr std::int64_t kGrain = 16;
   std::atomic<std::int64_t> next{0};
   run_parallel(pickers, [&](Team&, int thread) {
+    const FloatScope scope;
     RouteScratch& scratch = workspace.route[static_cast<std::size_t>(thread)];
     for (std::int64_t first; (first = next.fetch_add(kGrain, std::memory_order_relaxed)) < x.rows;)
       for (std::int64_t t = first; t < std::min(first + kGrain, x.rows); ++t) {

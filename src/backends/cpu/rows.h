@@ -71,8 +71,8 @@ struct DownRow {
     }
     float* row = target(r);
     const float w = weight != nullptr ? weight[r] : 1.0f;
-    store(row, load<F16>(row) + c0 * w);
-    store(row + 16, load<F16>(row + 16) + c1 * w);
+    store(row, multiply_add(c0, w, load<F16>(row)));
+    store(row + 16, multiply_add(c1, w, load<F16>(row + 16)));
   }
 };
 
@@ -87,10 +87,10 @@ void finish_as(const FinishArgs& args) noexcept {
         for (std::int64_t c = 0; c < kPanelColumns; c += 16) {
           const std::int64_t left = args.columns - n * kPanelColumns - c;
           if (left >= 16) {
-            store_row(y + c, load<F16>(row + c));
+            store_row(y + c, one_nan(load<F16>(row + c)));
           } else {  // the accumulators are padded to whole panels, y is not
             To tail[16];
-            store_row(tail, load<F16>(row + c));
+            store_row(tail, one_nan(load<F16>(row + c)));
             for (std::int64_t i = 0; i < left; ++i) y[c + i] = tail[i];
           }
         }

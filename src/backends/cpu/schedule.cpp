@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 
 #include "backends/cpu/expert_cache.h"
 #include "backends/cpu/linear.h"
 #include "backends/cpu/tile_run.h"
 #include "core/cpu_features.h"
+#include "core/elementary.h"
 #include "core/thread_pool.h"
 
 namespace moekit::cpu {
@@ -61,7 +61,7 @@ const float* shared_weights(const CpuBlock& block, const MatrixView& x, float fa
   float* weights = ws.router_arena.take<float>(x.rows);
   const float* logits = linear(block.chosen, block.shared_gate, x, ws.router_arena, threads);
   for (std::int64_t t = 0; t < x.rows; ++t)
-    weights[t] = factor / (1.0f + std::exp(-logits[t * block.shared_gate.panels * kPanelColumns]));
+    weights[t] = factor * elementary::sigmoid(logits[t * block.shared_gate.panels * kPanelColumns]);
   return weights;
 }
 

@@ -61,6 +61,7 @@ std::vector<float> small_dense_bias(const CpuBlock& block) {
 
 void run_small_dense(const CpuBlock& block, const MatrixView& x, const RoutingView& routing, const MutableMatrixView& y,
                      CpuWorkspace& ws) {
+  const FloatScope scope;
   const std::int64_t experts = routing.top_k, stride = block.small_dense.panels * kPanelColumns;
   const std::int64_t output = block.config().expert.output, x_size = static_cast<std::int64_t>(dtype_size(x.dtype));
   for (std::int64_t first = 0; first < x.rows; first += kTokenTile) {

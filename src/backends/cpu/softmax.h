@@ -43,6 +43,7 @@ MOEKIT_INLINE void softmax_row(const SoftmaxArgs& args, std::int64_t r) {
   };
   // What is stored of a vector; the last one of a row is cut.
   const auto put = [&](std::int64_t c, F16 v) {
+    v = one_nan(v);
     if (args.columns - c >= 16) return store(out + c, v);
     float lane[16];
     store(lane, v);
@@ -84,9 +85,9 @@ inline void small_dense_rows(const SmallDenseArgs& args) noexcept {
         v = v + load<F16>(bias);
         bias += args.output;
       }
-      y = y + v * weight[e];
+      y = multiply_add(v, weight[e], y);
     }
-    y = y * args.factor;
+    y = one_nan(y * args.factor);
     const auto put = [&](auto* target) {
       std::remove_pointer_t<decltype(target)> lane[16];
       store_row(lane, y);

@@ -74,8 +74,8 @@ MOEKIT_INLINE F16 weight_at(const std::byte* codes, int j, int i, const GroupLan
   const F16 value = code_at<kRead>(codes, j, i);
   if constexpr (kForm == Form::kScaled) return value * group.scale;
   if constexpr (kForm == Form::kShifted) return (value - group.offset) * group.scale;
-  // The product is exact (weight_format.h), so that a fused subtraction rounds alike.
-  return value * group.scale - group.offset;
+  // The product is exact (weight_format.h): fused or not, it rounds alike.
+  return multiply_add(value, group.scale, -group.offset);
 }
 
 /// 16 weights of an even and of the following odd k to where a plain step has them.

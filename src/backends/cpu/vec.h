@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backends/cpu/fma.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -14,14 +16,19 @@
 namespace moekit::cpu {
 namespace {
 
-#define MOEKIT_INLINE inline __attribute__((always_inline))
-
 using F16 = float __attribute__((vector_size(64)));
 using I16 = std::int32_t __attribute__((vector_size(64)));
 using U16 = std::uint32_t __attribute__((vector_size(64)));
 using H16 = std::uint16_t __attribute__((vector_size(32)));
 using B16 = std::uint8_t __attribute__((vector_size(16)));
 using S16 = std::int8_t __attribute__((vector_size(16)));
+
+// Lanes of a vector in another order, which is constant. (GCC 11 lacks the second form, clang the first.)
+#ifdef __clang__
+#define MOEKIT_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define MOEKIT_SHUFFLE(v, ...) __builtin_shuffle(v, decltype(v){__VA_ARGS__})
+#endif
 
 template <class V, class T>
 MOEKIT_INLINE V load(const T* p) {
@@ -65,9 +72,9 @@ MOEKIT_INLINE B16 narrow(I16 v) {
 #endif
 }
 MOEKIT_INLINE std::int32_t sum16(I16 v) {
-  v += __builtin_shuffle(v, I16{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
-  v += __builtin_shuffle(v, I16{4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
-  v += __builtin_shuffle(v, I16{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+  v += MOEKIT_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  v += MOEKIT_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  v += MOEKIT_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
   return v[0] + v[1];
 }
 /// Whether sixteen floats are looked up by one instruction; its index is the low four bits of each lane.
@@ -76,10 +83,22 @@ constexpr bool kLookup16 = true;
 #else
 constexpr bool kLookup16 = false;
 #endif
-MOEKIT_INLINE F16 lookup16(F16 table, U16 index) { return __builtin_shuffle(table, (I16)index); }
-MOEKIT_INLINE F16 splat(float x) { return F16{} + x; }
+MOEKIT_INLINE F16 lookup16(F16 table, U16 index) {
+#ifndef __clang__
+  return __builtin_shuffle(table, (I16)index);
+#elif defined(__AVX512F__)
+  return (F16)_mm512_permutexvar_ps((__m512i)index, (__m512)table);
+#else
+  F16 found = {};
+  for (int i = 0; i < 16; ++i) found[i] = table[index[i] & 15u];
+  return found;
+#endif
+}
+MOEKIT_INLINE F16 splat(float x) { return x - F16{}; }                                // of -0 too
 MOEKIT_INLINE F16 min16(F16 x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays NaN
 MOEKIT_INLINE F16 max16(F16 x, float limit) { return x < limit ? splat(limit) : x; }
+/// Every NaN as the same one: which one an operation makes is the processor's choice.
+MOEKIT_INLINE F16 one_nan(F16 x) { return x == x ? x : splat(__builtin_nanf("")); }
 
 /// Lines to bring into the second-level cache in the course of a multiplication.
 struct Upcoming {
@@ -108,15 +127,15 @@ MOEKIT_INLINE F16 from_bf16(H16 h) { return (F16)(widen(h) << 16); }
 MOEKIT_INLINE F16 exp16(F16 x) {
   const float log2e = 1.44269504088896341f, magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const F16 t = max16(min16(x, 89.0f), -87.3f);
-  const F16 n = (t * log2e + magic) - magic;
-  const F16 f = t * log2e - n;
+  const F16 n = multiply_add(t, log2e, splat(magic)) - magic;
+  const F16 f = multiply_add(t, log2e, -n);
   F16 p = splat(1.54035304e-4f);
-  p = p * f + 1.33335581e-3f;
-  p = p * f + 9.61812911e-3f;
-  p = p * f + 5.55041087e-2f;
-  p = p * f + 2.40226507e-1f;
-  p = p * f + 6.93147181e-1f;
-  p = p * f + 1.0f;
+  p = multiply_add(p, f, splat(1.33335581e-3f));
+  p = multiply_add(p, f, splat(9.61812911e-3f));
+  p = multiply_add(p, f, splat(5.55041087e-2f));
+  p = multiply_add(p, f, splat(2.40226507e-1f));
+  p = multiply_add(p, f, splat(6.93147181e-1f));
+  p = multiply_add(p, f, splat(1.0f));
   const I16 exponent = __builtin_convertvector(n, I16);
   return p * (F16)((exponent + 127) << 23);
 }
