@@ -23,12 +23,16 @@ struct Model {
   std::unique_ptr<MoeLayer> layer;
 };
 
+/// A weight format, and one option of a layer or none.
+enum class With { kNothing, kInt8Activations, kReproducible };
+using Variant = std::pair<std::string, With>;
+
 /// The last one that was asked for is kept: benchmarks of a model follow each other.
-const Model& model(const std::string& dtype, bool reproducible) {
-  static std::pair<std::string, bool> made;
+const Model& model(const Variant& variant) {
+  static Variant made;
   static Model m;
-  if (m.layer != nullptr && made == std::make_pair(dtype, reproducible)) return m;
-  made = {dtype, reproducible};
+  if (m.layer != nullptr && made == variant) return m;
+  made = variant;
   m = {};
   std::mt19937 random(1);
   std::normal_distribution<float> normal(0.0f, 0.02f);
@@ -57,8 +61,9 @@ const Model& model(const std::string& dtype, bool reproducible) {
     tensors.experts.push_back(expert);
   }
   LayerOptions options;
-  options.dtype = dtype;
-  options.reproducible = reproducible;
+  options.dtype = variant.first;
+  options.int8_activations = variant.second == With::kInt8Activations;
+  options.reproducible = variant.second == With::kReproducible;
   m.layer = std::make_unique<MoeLayer>(config, tensors, options);
   return m;
 }
@@ -97,9 +102,9 @@ std::vector<std::uint16_t> steered_rows(const std::vector<float>& router, const 
   return rows;
 }
 
-void run(benchmark::State& state, const std::string& dtype, bool reproducible) {
+void run(benchmark::State& state, const Variant& variant) {
   const std::int64_t tokens = state.range(0);
-  const Model& made = model(dtype, reproducible);
+  const Model& made = model(variant);
   const MoeLayer& layer = *made.layer;
   std::mt19937 random(7);
   std::vector<std::int64_t> deck;
@@ -132,16 +137,19 @@ void run(benchmark::State& state, const std::string& dtype, bool reproducible) {
 }  // namespace
 
 void register_layer() {
-  for (const std::string dtype : {"bfloat16", "bf16z", "int8", "int4", "fp8", "mxfp4"})
-    for (const bool reproducible : {false, true})
-      for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
-        benchmark::RegisterBenchmark(
-            ((reproducible ? "layer_reproducible/qwen3-30b-a3b/" : "layer/qwen3-30b-a3b/") + dtype).c_str(), run, dtype,
-            reproducible)
-            ->ArgName("T")
-            ->Arg(tokens)
-            ->UseRealTime()
-            ->Unit(benchmark::kMillisecond);
+  const auto add = [](const char* group, const char* dtype, With with) {
+    for (const int tokens : {1, 4, 16, 64, 256, 1024, 4096})
+      benchmark::RegisterBenchmark((std::string(group) + "/qwen3-30b-a3b/" + dtype).c_str(), run, Variant(dtype, with))
+          ->ArgName("T")
+          ->Arg(tokens)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+  };
+  for (const char* dtype : {"bfloat16", "bf16z", "int8", "int4", "fp8", "mxfp4"}) {
+    add("layer", dtype, With::kNothing);
+    add("layer_reproducible", dtype, With::kReproducible);
+  }
+  for (const char* dtype : {"int8", "int4", "mxfp4"}) add("layer_int8_activations", dtype, With::kInt8Activations);
 }
 
 }  // namespace moekit::bench
