@@ -171,5 +171,5 @@ def test_formats_that_are_only_read(source, dtype):
 
 
 def test_unknown_names(source):
-    with pytest.raises(ValueError, match="'int3' is not one of auto, float32, bfloat16, float16, int8, int4, fp8"):
+    with pytest.raises(ValueError, match="'int3' is not one of auto, float32, bfloat16, float16, bf16z, int8, int4, fp8"):
         moekit.load_layer(source.folder, 0, dtype="int3")
