@@ -77,26 +77,25 @@ struct NativeParts {
 /// a b + c. V: floats, a whole number of Natives.
 template <class V>
 MOEKIT_INLINE V multiply_add(V a, V b, V c) {
-  NativeParts<V> x, y, z;
-  std::memcpy(&x, &a, sizeof a);
-  std::memcpy(&y, &b, sizeof b);
-  std::memcpy(&z, &c, sizeof c);
+  if constexpr (!kFusedMultiplyAdd) {
+    return a * b + c;
+  } else if constexpr (sizeof(V) == sizeof(Native)) {
+    return (V)native_multiply_add((Native)a, (Native)b, (Native)c);
+  } else {
+    NativeParts<V> x, y, z;
+    std::memcpy(&x, &a, sizeof a);
+    std::memcpy(&y, &b, sizeof b);
+    std::memcpy(&z, &c, sizeof c);
 #pragma GCC unroll 4
-  for (int i = 0; i < NativeParts<V>::kCount; ++i) z.at[i] = native_multiply_add(x.at[i], y.at[i], z.at[i]);
-  std::memcpy(&c, &z, sizeof c);
-  return c;
+    for (int i = 0; i < NativeParts<V>::kCount; ++i) z.at[i] = native_multiply_add(x.at[i], y.at[i], z.at[i]);
+    std::memcpy(&c, &z, sizeof c);
+    return c;
+  }
 }
-/// The same with one b for all lanes. (x - 0 is x, of -0 too.)
+/// The same with one b for all lanes. (b - 0 is b, of -0 too.)
 template <class V>
 MOEKIT_INLINE V multiply_add(V a, float b, V c) {
-  NativeParts<V> x, z;
-  std::memcpy(&x, &a, sizeof a);
-  std::memcpy(&z, &c, sizeof c);
-  const Native y = b - Native{};
-#pragma GCC unroll 4
-  for (int i = 0; i < NativeParts<V>::kCount; ++i) z.at[i] = native_multiply_add(x.at[i], y, z.at[i]);
-  std::memcpy(&c, &z, sizeof c);
-  return c;
+  return multiply_add(a, b - V{}, c);
 }
 
 }  // namespace
