@@ -70,7 +70,7 @@ struct NeonBf16Gemm {
 
   static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
                     bool accumulate, Upcoming upcoming) noexcept {
-    const std::int64_t lines = upcoming.each(2 * (row_count / 4 + row_count / 2 % 2) + row_count % 2, steps);
+    const std::int64_t lines = upcoming.each(mmla_calls(row_count), steps);
     for (std::int64_t r = 0; r < row_count;) {
       const std::int64_t left = row_count - r, count = left >= 4 ? 4 : left >= 2 ? 2 : 1;
       const std::byte* rows = a + r * kLineBytes;

@@ -17,13 +17,10 @@ inline bool amx_takes(const TileFormat& format, int digits) noexcept {
 
 /// Tiles as in gemm_amx.h: 0-3 sums, 4 and 5 rows, 6 and 7 codes.
 template <class Dot, Read kRead, Form kForm>
-struct AmxIntPanel {
+struct AmxIntPanel : IntOperands {
   static constexpr std::int64_t kRows = 2 * kBlockRows;
   static constexpr std::int64_t kTileK = 64;
-  const QuantPanels& quant;
-  const IntRows rows;
-  const std::byte* a;  // row 0 of `count` <= kRows; memory goes on for whole blocks of 16
-  std::int64_t count;
+  std::int64_t count;  // of rows, <= kRows; memory goes on for whole blocks of 16
 
   struct alignas(64) Scratch {
     std::byte codes[2][kSegmentBytes];
@@ -54,9 +51,8 @@ struct AmxIntPanel {
   /// Sums of a group that has been multiplied, scaled and added.
   MOEKIT_INLINE void finish(std::int64_t g, const GroupLanes (&lanes)[2], Scratch& s) const {
     for (std::int64_t r = 0; r < count; ++r) {
-      const std::byte* row = a + r * rows.bytes();
-      const std::int32_t start = reinterpret_cast<const std::int32_t*>(row + IntRows::starts_at())[g];
-      const float sum = reinterpret_cast<const float*>(row + rows.sums_at())[g];
+      const std::int32_t start = row<std::int32_t>(r, IntRows::starts_at())[g];
+      const float sum = row<float>(r, rows.sums_at())[g];
       for (int half = 0; half < 2; ++half) {
         const I16 sums[1] = {load<I16>(s.sums[r] + 16 * half) + start};
         F16 total = load<F16>(s.totals[r] + 16 * half);
@@ -110,9 +106,8 @@ struct AmxIntPanel {
       walk.end_group(2 * steps);
     }
     for (std::int64_t r = 0; r < count; ++r) {
-      const float scale = *reinterpret_cast<const float*>(a + r * rows.bytes());
-      for (int half = 0; half < 2; ++half)
-        store(c + r * kPanelColumns + 16 * half, load<F16>(s.totals[r] + 16 * half) * scale);
+      const F16 total[2] = {load<F16>(s.totals[r]), load<F16>(s.totals[r] + 16)};
+      finish_row(r, total, c);
     }
   }
 };
@@ -122,13 +117,13 @@ struct AmxIntSweep {
   template <class Args, class RowWork>
   MOEKIT_INLINE static void run(const Args& args, const RowWork& row_work) {
     const QuantPanels& quant = *args.quant;
-    if (!amx_takes(quant.half[0], quant.digits)) return int_sweep<Dot, false>(args, row_work);
+    if (!amx_takes(quant.half[0], quant.digits)) return int_sweep<DotPanels<Dot, false>>(args, row_work);
     const IntRows rows(quant.half[0], 1);
     for (std::int64_t n = args.first; n < args.last; ++n) {
       const std::byte* panel = args.panels + n * quant.panel_bytes();
       for (std::int64_t r = 0; r < args.rows; r += 2 * kBlockRows)
         dispatch_int(quant.half[0].weight, [&](auto read, auto form) {
-          AmxIntPanel<Dot, decltype(read)::value, decltype(form)::value>{quant, rows, args.a + r * rows.bytes(),
+          AmxIntPanel<Dot, decltype(read)::value, decltype(form)::value>{{quant, rows, args.a + r * rows.bytes()},
                                                                          std::min(2 * kBlockRows, args.rows - r)}(
               panel, args.scratch + r * kPanelColumns);
         });

@@ -12,18 +12,10 @@ namespace {
 
 /// kPairs pairs of rows: with two 16 sums a tile, which leave registers for eight pairs of columns.
 template <Read kRead, Form kForm, int kPairs>
-struct I8mmPanel {
+struct I8mmPanel : IntOperands {
   static constexpr bool kBytes = kRead == Read::kInt8;
   static constexpr int kUnitBytes = (kBytes ? 4 : 2) * kLineBytes;  // of codes, 16 k
   using Sums = int32x4_t[kPairs][kColumnPairs];
-  const QuantPanels& quant;
-  const IntRows rows;
-  const std::byte* a;  // row 0
-
-  template <class T>
-  MOEKIT_INLINE const T* row(int r, std::int64_t at) const {
-    return reinterpret_cast<const T*>(a + r * rows.bytes() + at);
-  }
 
   /// Eight k: two lines of codes as bytes.
   MOEKIT_INLINE void eight(U16 first, U16 second, const std::byte* planes, Sums& sums) const {
@@ -91,49 +83,37 @@ struct I8mmPanel {
       left -= count;
       walk.end_group(count);
     }
-    for (int r = 0; r < 2 * kPairs; ++r) {
-      const float scale = *row<float>(r, 0);
-      store(c + r * kPanelColumns, total[r][0] * scale);
-      store(c + r * kPanelColumns + 16, total[r][1] * scale);
-    }
+    for (int r = 0; r < 2 * kPairs; ++r) finish_row(r, total[r], c);
   }
 };
 
-struct I8mmSweep {
+struct I8mmPanels {
   template <Read kRead, Form kForm>
-  MOEKIT_INLINE static void panel(const QuantPanels& quant, const std::byte* at, const std::byte* following,
-                                  const std::byte* a, std::int64_t count, float* c) {
+  MOEKIT_INLINE static void multiply_as(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
+                                        const std::byte* a, std::int64_t count, float* c) {
     const IntRows rows(quant.half[0], 1);
     Upcoming upcoming{following, following == nullptr ? 0 : quant.panel_bytes() / kLineBytes};
-    const std::int64_t calls = 2 * (count / 4 + count / 2 % 2) + count % 2;  // a pair meets one tile at a time
-    const std::int64_t lines = upcoming.each(calls, rows.steps * 2);
+    const std::int64_t lines = upcoming.each(mmla_calls(count), rows.steps * 2);
     std::int64_t r = 0;
+    const auto operands = [&] { return IntOperands{quant, rows, a + r * rows.bytes()}; };
     for (; count - r >= 4; r += 4)
-      I8mmPanel<kRead, kForm, 2>{quant, rows, a + r * rows.bytes()}(at, upcoming, lines, c + r * kPanelColumns);
+      I8mmPanel<kRead, kForm, 2>{operands()}(panel, upcoming, lines, c + r * kPanelColumns);
     for (; count - r >= 2; r += 2)
-      I8mmPanel<kRead, kForm, 1>{quant, rows, a + r * rows.bytes()}(at, upcoming, lines, c + r * kPanelColumns);
-    if (r < count)
-      IntPanel<NeonDot, kRead, kForm, 1, 1>{quant, rows, a + r * rows.bytes()}(at, 0, upcoming, lines,
-                                                                               c + r * kPanelColumns);
+      I8mmPanel<kRead, kForm, 1>{operands()}(panel, upcoming, lines, c + r * kPanelColumns);
+    if (r < count) IntPanel<NeonDot, kRead, kForm, 1, 1>{operands()}(panel, 0, upcoming, lines, c + r * kPanelColumns);
   }
-
-  template <class Args, class RowWork>
-  MOEKIT_INLINE static void run(const Args& args, const RowWork& row_work) {
-    if (args.rows == 1) return int_sweep<NeonDot, false>(args, row_work);
-    const QuantPanels& quant = *args.quant;
-    for (std::int64_t n = args.first; n < args.last; ++n) {
-      const std::byte* at = args.panels + n * quant.panel_bytes();
-      const std::byte* following = n + 1 < args.last ? at + quant.panel_bytes() : args.next;
-      dispatch_int(quant.half[0].weight, [&](auto read, auto form) {
-        panel<decltype(read)::value, decltype(form)::value>(quant, at, following, args.a, args.rows, args.scratch);
-      });
-      finish_rows(row_work(n, 0, args.scratch), args.rows);
-    }
+  MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
+                                     const std::byte* a, std::int64_t rows, float* c) {
+    if (rows == 1) return int_panel<NeonDot, 1>(quant, panel, following, a, rows, c);
+    dispatch_int(quant.half[0].weight, [&](auto read, auto form) {
+      multiply_as<decltype(read)::value, decltype(form)::value>(quant, panel, following, a, rows, c);
+    });
   }
 };
 
 constexpr IntKernels i8mm_int_kernels() {
-  return {int_gather<NeonDot::kSignedCodes>, up_sweep<float, I8mmSweep>, down_sweep<I8mmSweep>, false};
+  using Sweep = IntSweep<I8mmPanels>;
+  return {int_gather<NeonDot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, false};
 }
 
 }  // namespace

@@ -16,17 +16,9 @@ namespace moekit::cpu {
 namespace {
 
 template <class Dot, Read kRead, Form kForm, int kDigits, int R>
-struct IntPanel {
+struct IntPanel : IntOperands {
   static constexpr bool kBytes = kRead == Read::kInt8;
   static constexpr int kUnitLines = kBytes ? 4 : 2;  // of codes, 16 k
-  const QuantPanels& quant;
-  const IntRows rows;
-  const std::byte* a;  // row 0
-
-  template <class T>
-  MOEKIT_INLINE const T* row(int r, std::int64_t at) const {
-    return reinterpret_cast<const T*>(a + r * rows.bytes() + at);
-  }
 
   /// Sixteen k of both tiles. `planes`: the digits of row 0 from these k on.
   MOEKIT_INLINE void unit(const std::byte* const (&codes)[2], const std::byte* planes,
@@ -98,11 +90,7 @@ struct IntPanel {
       walk.end_group(count);
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const float scale = *row<float>(r, 0);
-      store(c + r * kPanelColumns, total[r][0] * scale);
-      store(c + r * kPanelColumns + 16, total[r][1] * scale);
-    }
+    for (int r = 0; r < R; ++r) finish_row(r, total[r], c);
   }
 };
 
@@ -119,7 +107,7 @@ void int_panel_as(const QuantPanels& quant, const std::byte* panel, const std::b
   std::int64_t r = 0;
   const auto next = [&](auto of) {
     constexpr int kCount = decltype(of)::value;
-    IntPanel<Dot, kRead, kForm, kDigits, kCount>{quant, rows, a + r * rows.bytes()}(
+    IntPanel<Dot, kRead, kForm, kDigits, kCount>{{quant, rows, a + r * rows.bytes()}}(
         panel, once ? kAheadBytes : 0, upcoming, lines, c + r * kPanelColumns);
     r += kCount;
   };

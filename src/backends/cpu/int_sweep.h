@@ -9,34 +9,42 @@
 namespace moekit::cpu {
 namespace {
 
-/// row_work(panel, c): as in sweep, for all rows.
-template <class Dot, bool kFixedPoint, class Args, class RowWork>
+/// Panels::multiply(quant, panel, following, a, rows, c): all rows of A through a panel, as int_panel. row_work(panel,
+/// c): as in sweep, for all rows.
+template <class Panels, class Args, class RowWork>
 MOEKIT_INLINE void int_sweep(const Args& args, const RowWork& row_work) {
   const std::int64_t panel_bytes = args.quant->panel_bytes();
   for (std::int64_t n = args.first; n < args.last; ++n) {
     const std::byte* panel = args.panels + n * panel_bytes;
     const std::byte* following = n + 1 < args.last ? panel + panel_bytes : args.next;
-    if constexpr (kFixedPoint) {
-      if (args.quant->digits == kFixedPointDigits)
-        int_panel<Dot, kFixedPointDigits>(*args.quant, panel, following, args.a, args.rows, args.scratch);
-    }
-    if (args.quant->digits == 1) int_panel<Dot, 1>(*args.quant, panel, following, args.a, args.rows, args.scratch);
+    Panels::multiply(*args.quant, panel, following, args.a, args.rows, args.scratch);
     finish_rows(row_work(n, 0, args.scratch), args.rows);
   }
 }
 
+/// kFixedPoint: as in IntKernels.
 template <class Dot, bool kFixedPoint>
-struct IntSweep {
-  template <class Args, class RowWork>
-  MOEKIT_INLINE static void run(const Args& args, const RowWork& row_work) {
-    int_sweep<Dot, kFixedPoint>(args, row_work);
+struct DotPanels {
+  MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
+                                     const std::byte* a, std::int64_t rows, float* c) {
+    if constexpr (kFixedPoint) {
+      if (quant.digits == kFixedPointDigits) int_panel<Dot, kFixedPointDigits>(quant, panel, following, a, rows, c);
+    }
+    if (quant.digits == 1) int_panel<Dot, 1>(quant, panel, following, a, rows, c);
   }
 };
 
-/// kFixedPoint: as in IntKernels.
+template <class Panels>
+struct IntSweep {
+  template <class Args, class RowWork>
+  MOEKIT_INLINE static void run(const Args& args, const RowWork& row_work) {
+    int_sweep<Panels>(args, row_work);
+  }
+};
+
 template <class Dot, bool kFixedPoint>
 constexpr IntKernels int_kernels() {
-  using Sweep = IntSweep<Dot, kFixedPoint>;
+  using Sweep = IntSweep<DotPanels<Dot, kFixedPoint>>;
   return {int_gather<Dot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, kFixedPoint};
 }
 

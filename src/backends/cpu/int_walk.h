@@ -13,6 +13,24 @@ namespace {
 /// Twice the e2m1 values, and 12.
 constexpr std::uint8_t kE2M1Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
+/// Rows of integers that meet a panel.
+struct IntOperands {
+  const QuantPanels& quant;
+  const IntRows rows;
+  const std::byte* a;  // row 0
+
+  template <class T>
+  MOEKIT_INLINE const T* row(std::int64_t r, std::int64_t at) const {
+    return reinterpret_cast<const T*>(a + r * rows.bytes() + at);
+  }
+  /// The sums of a row over both tiles, times its scale, to the row's place in c.
+  MOEKIT_INLINE void finish_row(std::int64_t r, const F16 (&total)[2], float* c) const {
+    const float scale = *row<float>(r, 0);
+    store(c + r * kPanelColumns, total[0] * scale);
+    store(c + r * kPanelColumns + 16, total[1] * scale);
+  }
+};
+
 struct IntWalk {
   const QuantPanels& quant;
   const std::byte *streams[2], *headers[2], *codes[2];  // codes: of the next k; the caller moves on

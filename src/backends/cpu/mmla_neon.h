@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kColumnPairs = 8;  // of a tile
 
+/// Passes of so many rows through the tiles of a panel: four or two rows meet one tile at a time, a last one both.
+constexpr std::int64_t mmla_calls(std::int64_t rows) { return 2 * (rows / 4 + rows / 2 % 2) + rows % 2; }
+
 /// Eight bytes of k of both rows.
 MOEKIT_INLINE uint64x2_t mmla_rows(const std::byte* row0, const std::byte* row1) {
   return vcombine_u64(load<uint64x1_t>(row0), load<uint64x1_t>(row1));
