@@ -49,17 +49,27 @@ MOEKIT_INLINE Bf16zRange bf16z_exceptions(const Bf16zFormat& format, const std::
 
 // What a tile's base says of codes: exponent bit 0 as bit 7 (beside the mantissa), exponent bits 1 .. 7 as bits 0 .. 6
 // (beside the sign). Interleaving takes bytes of two vectors in turn, within lanes of 16 bytes.
+#if defined(__AVX2__)
+/// Both parts of exponent base - c at place c, 0 at place 15.
+struct Bf16zExponents {
+  __m128i low, high;
+  MOEKIT_INLINE explicit Bf16zExponents(std::uint8_t base) {
+    const __m128i codes = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m128i e = _mm_and_si128(_mm_sub_epi8(_mm_set1_epi8(static_cast<char>(base)), codes),
+                                    _mm_cmpgt_epi8(_mm_set1_epi8(15), codes));
+    low = _mm_and_si128(_mm_slli_epi16(e, 7), _mm_set1_epi8(static_cast<char>(0x80)));
+    high = _mm_and_si128(_mm_srli_epi16(e, 1), _mm_set1_epi8(0x7f));
+  }
+};
+#endif
 #if defined(__AVX512BW__)
-/// The bits of exponent base - c at place c, 0 at place 15.
 struct Bf16zTables {
   __m512i low_bits, high_bits;
   MOEKIT_INLINE explicit Bf16zTables(std::uint8_t base) {
     constexpr __mmask16 kAll = 0xffff;  // the form without a mask reads an undefined operand, for GCC's warnings
-    const __m128i codes = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m128i e = _mm_maskz_sub_epi8(0x7fff, _mm_set1_epi8(static_cast<char>(base)), codes);
-    low_bits =
-        _mm512_maskz_broadcast_i32x4(kAll, _mm_and_si128(_mm_slli_epi16(e, 7), _mm_set1_epi8(static_cast<char>(0x80))));
-    high_bits = _mm512_maskz_broadcast_i32x4(kAll, _mm_and_si128(_mm_srli_epi16(e, 1), _mm_set1_epi8(0x7f)));
+    const Bf16zExponents e(base);
+    low_bits = _mm512_maskz_broadcast_i32x4(kAll, e.low);
+    high_bits = _mm512_maskz_broadcast_i32x4(kAll, e.high);
   }
   MOEKIT_INLINE Bf16zBytes low(Bf16zBytes codes) const {
     return (Bf16zBytes)_mm512_shuffle_epi8(low_bits, (__m512i)codes);
@@ -78,11 +88,9 @@ MOEKIT_INLINE Bf16zPairs interleave_high(Bf16zBytes a, Bf16zBytes b) {
 struct Bf16zTables {
   __m256i low_bits, high_bits;
   MOEKIT_INLINE explicit Bf16zTables(std::uint8_t base) {
-    const __m128i codes = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m128i e = _mm_and_si128(_mm_sub_epi8(_mm_set1_epi8(static_cast<char>(base)), codes),
-                                    _mm_cmpgt_epi8(_mm_set1_epi8(15), codes));
-    low_bits = _mm256_broadcastsi128_si256(_mm_and_si128(_mm_slli_epi16(e, 7), _mm_set1_epi8(static_cast<char>(0x80))));
-    high_bits = _mm256_broadcastsi128_si256(_mm_and_si128(_mm_srli_epi16(e, 1), _mm_set1_epi8(0x7f)));
+    const Bf16zExponents e(base);
+    low_bits = _mm256_broadcastsi128_si256(e.low);
+    high_bits = _mm256_broadcastsi128_si256(e.high);
   }
   MOEKIT_INLINE Bf16zBytes low(Bf16zBytes codes) const {
     return (Bf16zBytes)_mm256_shuffle_epi8(low_bits, (__m256i)codes);
