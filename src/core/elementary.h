@@ -5,21 +5,22 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <limits>
+
+#include "core/float_convert.h"
 
 namespace moekit::elementary {
 
-inline double double_from_bits(std::uint64_t bits) noexcept {
-  double value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-inline std::uint64_t bits_from_double(double value) noexcept {
-  std::uint64_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
+/// x = m 2^exponent with 1 <= m < 2, for normal x > 0.
+struct Binary {
+  double m, exponent;
+  explicit Binary(double x) noexcept {
+    const auto bits = bits_as<std::uint64_t>(x);
+    exponent = static_cast<double>(static_cast<std::int64_t>(bits >> 52) - 1023);
+    m = bits_as<double>((bits & ((std::uint64_t{1} << 52) - 1)) | (std::uint64_t{1023} << 52));
+  }
+};
+constexpr double kLn2 = 0.69314718055994530942;
 
 /// e^x with an error below 1e-11 of it. Beyond -150 .. 150 its values there, which float32 rounds to 0 and infinity.
 inline double exp_of(double x) noexcept {
@@ -39,7 +40,7 @@ inline double exp_of(double x) noexcept {
   p = p * f + 2.40226506959100712e-1;
   p = p * f + 6.93147180559945309e-1;
   p = p * f + 1.0;
-  return p * double_from_bits((bits_from_double(shifted) + 1023) << 52);
+  return p * bits_as<double>((bits_as<std::uint64_t>(shifted) + 1023) << 52);
 }
 
 /// 2 atanh(s) = log((1 + s) / (1 - s)) for |s| <= 0.172, by its series to degree 19; the next term is s^21 / 21 = 1e-17
@@ -53,13 +54,11 @@ inline double twice_atanh(double s) noexcept {
 
 /// log(1 + y) for 0 <= y < infinity.
 inline double log1p_of(double y) noexcept {
-  constexpr double kLn2 = 0.69314718055994530942, kSqrt2 = 1.4142135623730951;
+  constexpr double kSqrt2 = 1.4142135623730951;
   if (y < kSqrt2 - 1.0) return twice_atanh(y / (2.0 + y));  // nothing is lost to rounding 1 + y
-  const std::uint64_t bits = bits_from_double(1.0 + y);
-  auto exponent = static_cast<double>(static_cast<std::int64_t>(bits >> 52) - 1023);
-  double m = double_from_bits((bits & ((std::uint64_t{1} << 52) - 1)) | (std::uint64_t{1023} << 52));
-  if (m > kSqrt2) m *= 0.5, exponent += 1.0;
-  return exponent * kLn2 + twice_atanh((m - 1.0) / (m + 1.0));
+  Binary sum(1.0 + y);
+  if (sum.m > kSqrt2) sum.m *= 0.5, sum.exponent += 1.0;
+  return sum.exponent * kLn2 + twice_atanh((sum.m - 1.0) / (sum.m + 1.0));
 }
 
 inline float exp(float x) noexcept { return static_cast<float>(exp_of(static_cast<double>(x))); }
@@ -82,12 +81,9 @@ inline float tanh(float x) noexcept {
 
 /// x^p for x >= 0 (or NaN) and finite p > 0.
 inline float pow(float x, double p) noexcept {
-  if (!(x > 0.0f) || x > std::numeric_limits<float>::max()) return x;   // 0, NaN and infinity
-  const std::uint64_t bits = bits_from_double(static_cast<double>(x));  // subnormal floats are normal doubles
-  const auto exponent = static_cast<double>(static_cast<std::int64_t>(bits >> 52) - 1023);
-  const double m = double_from_bits((bits & ((std::uint64_t{1} << 52) - 1)) | (std::uint64_t{1023} << 52));
-  constexpr double kLn2 = 0.69314718055994530942;
-  return static_cast<float>(exp_of(p * (exponent * kLn2 + log1p_of(m - 1.0))));
+  if (!(x > 0.0f) || x > std::numeric_limits<float>::max()) return x;  // 0, NaN and infinity
+  const Binary base(static_cast<double>(x));                           // subnormal floats are normal doubles
+  return static_cast<float>(exp_of(p * (base.exponent * kLn2 + log1p_of(base.m - 1.0))));
 }
 
 }  // namespace moekit::elementary

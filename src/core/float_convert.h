@@ -9,17 +9,18 @@
 
 namespace moekit {
 
-inline float float_from_bits(std::uint32_t bits) noexcept {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
+/// The same bits as another type of that size.
+template <class To, class From>
+inline To bits_as(From from) noexcept {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
 }
 
-inline std::uint32_t bits_from_float(float value) noexcept {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
+inline float float_from_bits(std::uint32_t bits) noexcept { return bits_as<float>(bits); }
+
+inline std::uint32_t bits_from_float(float value) noexcept { return bits_as<std::uint32_t>(value); }
 
 /// Both sides are computed, so that loops of choices are of vectors.
 inline std::int32_t choose(bool first, std::int32_t a, std::int32_t b) noexcept {

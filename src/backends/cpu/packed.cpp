@@ -35,8 +35,9 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const
   if (formats.may_compress) bf16z_choice_ = choose_bf16z(config, chosen.bf16_name, held);
   routed = pack_group(config.expert, tensors.experts, held.routed, elements, formats.nonfinite_scales);
   name_held(routed, held.routed);
-  held.shared = config.shared.count != 0 ? held.shared : held.routed;
-  if (config.shared.count != 0) {
+  if (config.shared.count == 0) {
+    held.shared = held.routed;
+  } else {
     shared = pack_group(config.shared.expert, tensors.shared, held.shared, elements, formats.nonfinite_scales);
     name_held(shared, held.shared);
   }
