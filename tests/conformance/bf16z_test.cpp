@@ -80,27 +80,12 @@ Weights weights_of(const BlockConfig& config, const RouterParts& parts, Rng& rng
   return w;
 }
 
-std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared) {
-  const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
-  const bool linear = e.act == Activation::kLinear;
-  Matrix gate(e.intermediate, e.input, DType::kBFloat16),
-      up = gate, down(e.output, linear ? e.input : e.intermediate, DType::kBFloat16);
-  ExpertViews views;
-  if (is_gated(e.act)) views.gate = gate.out();
-  if (!linear) views.up = up.out();
-  views.down = down.out();
-  layer.unpack(expert, views, shared);
-  std::vector<std::byte> bytes = gate.bytes();
-  bytes.insert(bytes.end(), up.bytes().begin(), up.bytes().end());
-  bytes.insert(bytes.end(), down.bytes().begin(), down.bytes().end());
-  return bytes;
-}
-
 void expect_same(const MoeLayer& plain, const MoeLayer& compressed, std::int64_t experts, bool shared) {
   for (std::int64_t e = 0; e < experts; ++e) {
-    ASSERT_EQ(unpacked(compressed, e, false), unpacked(plain, e, false)) << "expert " << e;
+    ASSERT_EQ(unpacked(compressed, e, false, DType::kBFloat16), unpacked(plain, e, false, DType::kBFloat16))
+        << "expert " << e;
     if (shared && e == 0) {
-      ASSERT_EQ(unpacked(compressed, 0, true), unpacked(plain, 0, true));
+      ASSERT_EQ(unpacked(compressed, 0, true, DType::kBFloat16), unpacked(plain, 0, true, DType::kBFloat16));
     }
   }
 }

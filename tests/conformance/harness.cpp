@@ -138,6 +138,21 @@ Result run(const MoeLayer& layer, const Matrix& x, const Inputs& inputs) {
   return result;
 }
 
+std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared, DType dtype) {
+  const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
+  const bool linear = e.act == Activation::kLinear;
+  Matrix gate(e.intermediate, e.input, dtype), up = gate, down(e.output, linear ? e.input : e.intermediate, dtype);
+  ExpertViews views;
+  if (is_gated(e.act)) views.gate = gate.out();
+  if (!linear) views.up = up.out();
+  views.down = down.out();
+  layer.unpack(expert, views, shared);
+  std::vector<std::byte> bytes = gate.bytes();
+  bytes.insert(bytes.end(), up.bytes().begin(), up.bytes().end());
+  bytes.insert(bytes.end(), down.bytes().begin(), down.bytes().end());
+  return bytes;
+}
+
 std::vector<std::byte> row_bits(const Result& result, std::int64_t row) {
   std::vector<std::byte> bits = result.y.row_bytes(row);
   const std::size_t k = result.ids.size() / static_cast<std::size_t>(result.y.rows());

@@ -40,6 +40,9 @@ struct Result {
 };
 Result run(const MoeLayer& layer, const Matrix& x, const Inputs& inputs);
 
+/// Bytes of an expert's matrices, one after the other, as MoeLayer::unpack writes them in this dtype.
+std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared, DType dtype = DType::kFloat32);
+
 /// Bits of one row of a result: output, ids and weights.
 std::vector<std::byte> row_bits(const Result& result, std::int64_t row);
 

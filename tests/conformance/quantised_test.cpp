@@ -50,22 +50,6 @@ Shape fit(Shape shape, std::int64_t multiple) {
   return shape;
 }
 
-// Weights of an expert (float32) or their codes (uint8).
-std::vector<std::byte> unpacked(const MoeLayer& layer, std::int64_t expert, bool shared,
-                                DType dtype = DType::kFloat32) {
-  const ExpertConfig& e = shared ? layer.config().shared.expert : layer.config().expert;
-  Matrix gate(e.intermediate, e.input, dtype), up = gate, down(e.output, e.intermediate, dtype);
-  ExpertViews views;
-  if (is_gated(e.act)) views.gate = gate.out();
-  views.up = up.out();
-  views.down = down.out();
-  layer.unpack(expert, views, shared);
-  std::vector<std::byte> bytes = gate.bytes();
-  bytes.insert(bytes.end(), up.bytes().begin(), up.bytes().end());
-  bytes.insert(bytes.end(), down.bytes().begin(), down.bytes().end());
-  return bytes;
-}
-
 // Whether kernels multiply bfloat16 on both sides; names of emulated ones begin alike.
 bool multiplies_bfloat16(const Target& target) {
   return target.isa.rfind("amx", 0) == 0 || target.isa.rfind("avx512bf16", 0) == 0 || target.isa == "neonbf16";
