@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "number.h"
 
-#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -146,7 +145,7 @@ void store_integer(DataType dtype, std::byte* data, int64_t index, int64_t value
 
 double jittered(DataType dtype, double value) {
   if (!is_floating(dtype) || value == 0 || !std::isfinite(value) || !settings().jitter()) return value;
-  static std::atomic<uint64_t> counter{0};
+  thread_local uint64_t counter = 0;  // a stream is a thread: the same units whatever others do meanwhile
   uint64_t mixed =
       (settings().seed() + ++counter) * 0x9E3779B97F4A7C15u;  // splitmix64's constants (Steele et al. 2014)
   mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9u;
