@@ -12,61 +12,64 @@ namespace {
 /// Rows beyond this unpack once for all instead: four rows' multiply-adds take as long as the unpacking that they
 /// share.
 constexpr int kFusedRows = 4;
-constexpr std::int64_t kFusedAhead = 2048;  // bytes of a stream
 
-template <Read kRead, Form kForm, int R>
-void fused_rows(const QuantPanels& quant, const std::byte* panel, const std::byte* a, float* c) {
-  F16 acc[R][2] = {};
-  const std::byte* streams[2] = {panel, panel + quant.half[0].bytes()};
-  std::int64_t block[2] = {0, 0}, in_block[2] = {0, 0};
+/// R rows through P panels, one after the other in memory. Panel p's accumulators are kFusedRows rows from those of p
+/// - 1.
+template <Read kRead, Form kForm, int R, int P>
+void fused_rows(const QuantPanels& quant, const std::byte* panel, const std::byte* following, const std::byte* a,
+                float* c) {
+  constexpr int kTiles = 2 * P;
+  F16 acc[R][kTiles] = {};
+  const auto offset_of = [&](int tile) { return tile / 2 * quant.panel_bytes() + tile % 2 * quant.half[0].bytes(); };
+  const auto walk_of = [&](int tile) { return StepWalk(quant.half[tile % 2], panel + offset_of(tile), 0); };
+  StepWalk walks[4] = {walk_of(0), walk_of(1), walk_of(kTiles - 2), walk_of(kTiles - 1)};
+  StreamAhead ahead[kTiles];
+  for (int tile = 0; tile < kTiles; ++tile) {
+    const std::byte* next = following != nullptr ? following + offset_of(tile) : nullptr;
+    ahead[tile] = StreamAhead(walks[tile].stream, quant.half[tile % 2].bytes(), next);
+    ahead[tile].bring(walks[tile].stream, walks[tile].codes);
+  }
   const auto* x = reinterpret_cast<const float*>(a);
   for (std::int64_t s = 0; s < quant.half[0].steps; ++s, x += 2 * kSegmentBytes / 4) {
-    GroupLanes groups[2][2];
-    const std::byte* codes[2];
-    for (int half = 0; half < 2; ++half) {
-      const TileFormat& format = quant.half[half];
-      const std::byte* header = streams[half] + format.head_bytes + block[half] * format.block_bytes();
-      codes[half] = header + format.header_bytes + in_block[half] * format.code_bytes;
-      // Ahead of itself, past the ends of pages, where the hardware's prefetcher stops.
-      for (std::int64_t line = 0; line < format.code_bytes; line += kLineBytes)
-        __builtin_prefetch(codes[half] + kFusedAhead + line, 0, 2);
-      step_groups(format, streams[half], header, s, in_block[half], groups[half]);
-      prepare<kRead>(groups[half][0]);
-      prepare<kRead>(groups[half][1]);
-      if (++in_block[half] == format.span) ++block[half], in_block[half] = 0;
-    }
+    for (int tile = 0; tile < kTiles; ++tile) walks[tile].begin(prepare<kRead>);
     for (int j = 0; j < 4; ++j) {
-      const GroupLanes &g0 = groups[0][j / 2], &g1 = groups[1][j / 2];
       const float* xj = x + j / 2 * (kSegmentBytes / 4) + j % 2 * 8;
+      // A few lines at a time: a step's at once would take all of the first-level cache's buffers.
+      constexpr int kLines = code_lines(kRead);
+      for (int tile = 0; tile < kTiles; ++tile)
+        ahead[tile].bring(walks[tile].codes + j * kLines / 4 * kLineBytes,
+                          walks[tile].codes + (j + 1) * kLines / 4 * kLineBytes);
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) {
-        const F16 w0 = weight_at<kRead, kForm>(codes[0], j, i, g0);
-        const F16 w1 = weight_at<kRead, kForm>(codes[1], j, i, g1);
+      for (int i = 0; i < 8; ++i)
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) {
-          acc[r][0] = multiply_add(w0, xj[r * 16 + i], acc[r][0]);
-          acc[r][1] = multiply_add(w1, xj[r * 16 + i], acc[r][1]);
+        for (int tile = 0; tile < kTiles; ++tile) {
+          const F16 w = weight_at<kRead, kForm>(walks[tile].codes, j, i, walks[tile].groups[j / 2]);
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) acc[r][tile] = multiply_add(w, xj[r * 16 + i], acc[r][tile]);
         }
-      }
+    }
+    for (int tile = 0; tile < kTiles; ++tile) {
+      walks[tile].end();
+      if (walks[tile].in_block == 0) ahead[tile].bring(walks[tile].header, walks[tile].codes);
     }
   }
-  for (int r = 0; r < R; ++r) {
-    store(c + r * kPanelColumns, acc[r][0]);
-    store(c + r * kPanelColumns + 16, acc[r][1]);
-  }
+  for (int r = 0; r < R; ++r)
+    for (int tile = 0; tile < kTiles; ++tile)
+      store(c + (tile / 2 * kFusedRows + r) * kPanelColumns + tile % 2 * 16, acc[r][tile]);
 }
 
 struct Fused {
   const QuantPanels& quant;
-  const std::byte *panel, *a;
-  std::int64_t rows;
+  const std::byte *panel, *following, *a;
+  std::int64_t rows, panels;
   float* c;
   template <Read kRead, Form kForm>
   void run() const {
     // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
-    if (rows == 1) return fused_rows<kRead, kForm, 1>(quant, panel, a, c);
-    if (rows == 2) return fused_rows<kRead, kForm, 2>(quant, panel, a, c);
-    fused_rows<kRead, kForm, kFusedRows>(quant, panel, a, c);
+    if (panels == 2) return fused_rows<kRead, kForm, 1, 2>(quant, panel, following, a, c);
+    if (rows == 1) return fused_rows<kRead, kForm, 1, 1>(quant, panel, following, a, c);
+    if (rows == 2) return fused_rows<kRead, kForm, 2, 1>(quant, panel, following, a, c);
+    fused_rows<kRead, kForm, kFusedRows, 1>(quant, panel, following, a, c);
   }
 };
 
@@ -76,10 +79,17 @@ inline bool can_fuse(const QuantPanels& quant) noexcept {
   return read_of(a) == read_of(b) && form_of(a.weight) == form_of(b.weight) && !a.by_column && !b.by_column;
 }
 
-/// 32 accumulators of each of at most kFusedRows rows of one block of A.
-inline void fused_panel(const QuantPanels& quant, const std::byte* panel, const std::byte* a, std::int64_t rows,
-                        float* c) noexcept {
-  dispatch_format(quant.half[0], Fused{quant, panel, a, rows, c});
+/// Panels that fused_panels takes at once when `left` are to come. One row's two sums of a panel are chains of
+/// multiply-adds that wait for one another: two panels have four.
+inline std::int64_t fused_at_once(std::int64_t rows, std::int64_t left) noexcept {
+  return rows == 1 && left > 1 ? 2 : 1;
+}
+
+/// 32 accumulators of each of at most kFusedRows rows of one block of A; those of the next panel kFusedRows rows later.
+/// `following`: the panel that is read after these, or null.
+inline void fused_panels(const QuantPanels& quant, const std::byte* panel, std::int64_t panels,
+                         const std::byte* following, const std::byte* a, std::int64_t rows, float* c) noexcept {
+  dispatch_format(quant.half[0], Fused{quant, panel, following, a, rows, panels, c});
 }
 
 }  // namespace

@@ -51,11 +51,13 @@ struct IntPanel : IntOperands {
     }
   }
 
-  /// 32 sums of each row. Brings in the panel's own codes `ahead` bytes on, where that is not 0, and `lines` lines of
-  /// `upcoming` every 16 k.
-  void operator()(const std::byte* panel, std::int64_t ahead, Upcoming& upcoming, std::int64_t lines, float* c) const {
+  /// 32 sums of each row. Brings in what lies ahead of a panel that is read once, or `lines` lines of `upcoming` every
+  /// 16 k.
+  void operator()(const std::byte* panel, const std::byte* following, bool once, Upcoming& upcoming, std::int64_t lines,
+                  float* c) const {
     F16 total[R][2] = {};
     IntWalk walk(quant, panel);
+    if (once) walk.read_once(following);
     const std::int64_t group = quant.half[0].weight.group, units = rows.steps * 2;
     const std::int64_t per_group = group == 0 ? units : group / 16;
     const std::byte* planes = a + rows.digits_at();
@@ -69,11 +71,9 @@ struct IntPanel : IntOperands {
           sums[r][0][d] = sums[r][1][d] = I16{} + row<std::int32_t>(r, IntRows::starts_at())[g * kDigits + d];
       const std::int64_t count = std::min(per_group, left);
       for (std::int64_t u = 0; u < count; ++u, planes += 16) {
-        if (ahead != 0)
+        if (once)
           for (int half = 0; half < 2; ++half)
-#pragma GCC unroll 4
-            for (int line = 0; line < kUnitLines; ++line)
-              __builtin_prefetch(walk.codes[half] + ahead + line * kLineBytes, 0, 2);
+            walk.ahead[half].bring(walk.codes[half], walk.codes[half] + kUnitLines * kLineBytes);
         upcoming.step(lines);
         unit(walk.codes, planes, sums);
         walk.codes[0] += kUnitLines * kLineBytes;
@@ -98,17 +98,15 @@ template <class Dot, Read kRead, Form kForm, int kDigits>
 void int_panel_as(const QuantPanels& quant, const std::byte* panel, const std::byte* following, const std::byte* a,
                   std::int64_t count, float* c) {
   const IntRows rows(quant.half[0], kDigits);
-  // Few rows read a panel once, front to back: it is brought in a little ahead of itself, past the ends of pages, where
-  // the hardware's prefetcher stops. More rows share the work of bringing in the next one.
-  constexpr std::int64_t kAheadBytes = 2048;
+  // Few rows read a panel once, front to back. More rows share the work of bringing in the next one.
   const bool once = count <= Dot::kRows;
   Upcoming upcoming{following, once || following == nullptr ? 0 : quant.panel_bytes() / kLineBytes};
   const std::int64_t lines = upcoming.each(ceil_div(count, Dot::kRows), rows.steps * 2);
   std::int64_t r = 0;
   const auto next = [&](auto of) {
     constexpr int kCount = decltype(of)::value;
-    IntPanel<Dot, kRead, kForm, kDigits, kCount>{{quant, rows, a + r * rows.bytes()}}(
-        panel, once ? kAheadBytes : 0, upcoming, lines, c + r * kPanelColumns);
+    IntPanel<Dot, kRead, kForm, kDigits, kCount>{{quant, rows, a + r * rows.bytes()}}(panel, following, once, upcoming,
+                                                                                      lines, c + r * kPanelColumns);
     r += kCount;
   };
   while (count - r >= Dot::kRows) next(std::integral_constant<int, Dot::kRows>());

@@ -35,6 +35,8 @@ struct IntWalk {
   const QuantPanels& quant;
   const std::byte *streams[2], *headers[2], *codes[2];  // codes: of the next k; the caller moves on
   std::int64_t in_block = 0, group_in_block = 0;        // in units of 16 k, and groups
+  bool once = false;
+  StreamAhead ahead[2];
 
   MOEKIT_INLINE IntWalk(const QuantPanels& panels, const std::byte* panel) : quant(panels) {
     for (int half = 0; half < 2; ++half) {
@@ -43,10 +45,23 @@ struct IntWalk {
       codes[half] = headers[half] + quant.half[half].header_bytes;
     }
   }
+  /// For panels that are read once: what lies ahead is brought in. `following`: the panel that is read next, or null.
+  MOEKIT_INLINE void read_once(const std::byte* following) {
+    once = true;
+    for (int half = 0; half < 2; ++half) {
+      const std::byte* next = following != nullptr ? following + half * quant.half[0].bytes() : nullptr;
+      ahead[half] = StreamAhead(streams[half], quant.half[half].bytes(), next);
+      ahead[half].bring(streams[half], codes[half]);
+    }
+  }
   /// Groups never cross a block.
   MOEKIT_INLINE void begin_group() {
     if (in_block != quant.half[0].span * 2) return;
-    for (int half = 0; half < 2; ++half) headers[half] = codes[half], codes[half] += quant.half[half].header_bytes;
+    for (int half = 0; half < 2; ++half) {
+      headers[half] = codes[half];
+      codes[half] += quant.half[half].header_bytes;
+      if (once) ahead[half].bring(headers[half], codes[half]);
+    }
     in_block = group_in_block = 0;
   }
   MOEKIT_INLINE void end_group(std::int64_t units) {

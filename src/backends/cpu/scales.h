@@ -103,19 +103,5 @@ MOEKIT_INLINE GroupLanes header_group(const TileFormat& format, const std::byte*
   return group;
 }
 
-/// The groups of k 0 .. 15 and 16 .. 31 of step s, which is step `in_block` of its block.
-MOEKIT_INLINE void step_groups(const TileFormat& format, const std::byte* stream, const std::byte* header,
-                               std::int64_t s, std::int64_t in_block, GroupLanes (&groups)[2]) {
-  const std::int64_t group = format.weight.group;
-  if (format.header_bytes == 0) {
-    groups[0] = head_group(format, stream, group == 0 ? 0 : s * kQuantStep / group);
-    // Of groups of 16 the last step may have one only: the head is zero up to its line's end.
-    groups[1] = group == 16 ? head_group(format, stream, s * 2 + 1) : groups[0];
-    return;
-  }
-  groups[0] = header_group(format, stream, header, in_block * kQuantStep / group);
-  groups[1] = group == 16 ? header_group(format, stream, header, in_block * 2 + 1) : groups[0];
-}
-
 }  // namespace
 }  // namespace moekit::cpu

@@ -143,9 +143,16 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
                                   : compressed && args.rows <= kBf16zRows;
     for (std::int64_t n = args.first; n < args.last; ++n) {
       if (fused) {
-        if constexpr (kFloatRows) fused_panel(*args.quant, panels.panel(n), args.a, args.rows, args.scratch);
+        std::int64_t count = 1;
+        if constexpr (kFloatRows) {
+          count = fused_at_once(args.rows, args.last - n);
+          const std::byte* following = n + count < args.last ? panels.panel(n + count) : args.next;
+          fused_panels(*args.quant, panels.panel(n), count, following, args.a, args.rows, args.scratch);
+        }
         if constexpr (kWidens) bf16z_panel(*args.bf16z, panels.panel(n), args.a, args.rows, args.scratch);
-        finish_rows(row_work(n, 0, args.scratch), args.rows);
+        for (std::int64_t i = 0; i < count; ++i)
+          finish_rows(row_work(n + i, 0, args.scratch + i * kFusedRows * kPanelColumns), args.rows);
+        n += count - 1;
         continue;
       }
       const std::byte* following = n + 1 < args.last ? panels.panel(n + 1) : args.next;
