@@ -100,7 +100,8 @@ struct I8mmPanels {
       I8mmPanel<kRead, kForm, 2>{operands()}(panel, upcoming, lines, c + r * kPanelColumns);
     for (; count - r >= 2; r += 2)
       I8mmPanel<kRead, kForm, 1>{operands()}(panel, upcoming, lines, c + r * kPanelColumns);
-    if (r < count) IntPanel<NeonDot, kRead, kForm, 1, 1>{operands()}(panel, 0, upcoming, lines, c + r * kPanelColumns);
+    if (r < count)
+      IntPanel<NeonDot, kRead, kForm, 1, 1>{operands()}(panel, nullptr, false, upcoming, lines, c + r * kPanelColumns);
   }
   MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
                                      const std::byte* a, std::int64_t rows, float* c) {
