@@ -20,7 +20,7 @@ void report(benchmark::State& state, const Work& work, TimePoint start) {
   };
   const cpu::Limits& limit = limits();
   double peak = limit.fp32_peak(work.isa);
-  if (work.dtype == DType::kBFloat16 && limit.bf16_peak(work.isa) > 0.0) peak = limit.bf16_peak(work.isa);
+  if (work.dtype == DType::kBFloat16) peak = std::max(peak, limit.bf16_peak(work.isa));
   rate("GB/s", work.weight_bytes * 1e-9);
   rate("TF/s", work.flops * 1e-12);
   rate("of_dram", work.weight_bytes / limit.dram);

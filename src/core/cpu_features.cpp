@@ -27,6 +27,12 @@ std::uint64_t enabled_state() {
   return std::uint64_t{high} << 32 | low;
 }
 
+bool is_intel() {
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_INTEL_ebx && c == signature_INTEL_ecx &&
+         d == signature_INTEL_edx;
+}
+
 bool ask_for_tiles() {
   // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) of Linux 5.16
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
@@ -53,7 +59,7 @@ Detected detect() {
   if ((found.features & kAvx2) != 0 && (state & kZmm) == kZmm && avx512) {
     found.features |= kAvx512;
     if ((c7 >> 11 & 1u) != 0) found.features |= kAvx512Vnni;
-    if ((a71 >> 5 & 1u) != 0) found.features |= kAvx512Bf16;
+    if ((a71 >> 5 & 1u) != 0) found.features |= kAvx512Bf16 | (is_intel() ? 0u : kFastAvx512Bf16);
     const bool amx = (d7 >> 22 & 1u) && (d7 >> 24 & 1u) && (d7 >> 25 & 1u);  // AMX-BF16, -TILE, -INT8
     if (amx && (found.features & kAvx512Bf16) != 0 && (state & kTiles) == kTiles) {
       if (ask_for_tiles()) {

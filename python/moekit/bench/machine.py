@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any, Mapping
 
 from .. import __version__, _core, get_num_threads
 from ..cli.doctor import cpu_model
@@ -60,3 +61,8 @@ def better(a: dict, b: dict) -> dict:
     peaks = [{"isa": p["isa"], "fp32": max(p["fp32"], q["fp32"]), "bf16": max(p["bf16"], q["bf16"])}
              for p, q in zip(a["peaks"], b["peaks"])]
     return {**a, **{rate: max(a[rate], b[rate]) for rate in ("dram", "fp32", "bf16")}, "peaks": peaks}
+
+
+def peak_of(dtype: str, limits: Mapping[str, Any]) -> float:
+    """Multiply-adds that weights of `dtype` are judged by, flop/s."""
+    return limits["fp32"] if dtype == "float32" else max(limits["fp32"], limits["bf16"])

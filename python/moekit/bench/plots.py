@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping
 
+from .machine import peak_of
+
 MARKERS = {"float32": "s", "bfloat16": "o", "bf16z": "h", "int8": "^", "fp8": "v", "int4": "D", "mxfp4": "P"}
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart; the black one is moekit's.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
@@ -56,7 +58,7 @@ def _times(rows, facts, colours, path: Path) -> Path:
                            f"{shape['routing']} routing", facts)
     rows = sorted(rows, key=lambda r: r["shape"]["T"])
     limits = facts["limits"]
-    peak = limits["fp32"] if shape["dtype"] == "float32" or not limits["bf16"] else limits["bf16"]
+    peak = peak_of(shape["dtype"], limits)
     tokens = [r["shape"]["T"] for r in rows]
     floor = [1e3 * max(r["weight_bytes"] / limits["dram"], r["flops"] / peak) for r in rows]
     axes.fill_between(tokens, [f * 1e-3 for f in floor], floor, color="#eeeeee", zorder=0)

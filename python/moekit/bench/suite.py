@@ -6,6 +6,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from .machine import peak_of
 from .timing import Competitor, interleaved
 
 # Squared error over squared reference (float64) that a competitor may have. float32: sums of a few thousand products at
@@ -79,8 +80,8 @@ def run(case: Case, seconds: float) -> dict:
 
 def add_shares(row: dict, limits: Mapping[str, Any]) -> None:
     """What each time means: GB/s of the weights that the competitor's format needs and TF/s, and their fractions of the
-    limits of the run (memory reads; multiply-adds in float32, in bfloat16 for other formats where the host has them)."""
-    peak = limits["fp32"] if row["shape"]["dtype"] == "float32" or not limits["bf16"] else limits["bf16"]
+    limits of the run (memory reads; multiply-adds in float32, for other formats in bfloat16 where the host is faster at them)."""
+    peak = peak_of(row["shape"]["dtype"], limits)
     row["rates"] = {}
     for name, t in row["times"].items():
         read, flops = row["bytes_of"][name] / t["median_s"], row["flops"] / t["median_s"]

@@ -48,10 +48,9 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
       if (each->*part == WeightFormat{}) plain = DType::kFloat32;
   // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
   // rows.
-  const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
-  const bool fixed_point = chosen.integer.fixed_point && !short_rows && !formats.reproducible;
-  const int digits = formats.int8_activations ? 1 : fixed_point ? kFixedPointDigits : 0;
-  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, digits, formats.int8_activations};
+  const bool short_rows = chosen.bf16.unpacks && plain == DType::kBFloat16;
+  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, formats.int8_activations,
+          formats.reproducible ? nullptr : chosen.integer.fixed_point};
 }
 
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,
@@ -72,11 +71,14 @@ ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& format
   const std::int64_t made = linear || gated ? inner : round_up(inner, kPanelColumns);
   group.down = projection(down, down, ceil_div(config.output, kPanelColumns), inner, made, elements);
   set_exact(group, choice.exact);
-  const auto fits = [](const Projection& p) { return p.quantised && has_int_codes(p.half[0], p.half[1]); };
-  if (elements.digits != 0 && (linear || fits(group.up)) && fits(group.down)) {
+  const auto fits = [&](const Projection& p) {
+    return p.quantised && has_int_codes(p.half[0], p.half[1]) &&
+           (elements.int8_activations || (elements.fixed_point != nullptr && elements.fixed_point(p.half[0])));
+  };
+  if ((linear || fits(group.up)) && fits(group.down)) {
     for (Projection* p : {&group.up, &group.down}) {
       p->weight = DType::kInt8;
-      p->digits = elements.digits;
+      p->digits = elements.int8_activations ? 1 : kFixedPointDigits;
       p->steps = p->half[0].steps;
     }
   } else if (elements.int8_activations && (group.down.quantised || group.up.quantised)) {

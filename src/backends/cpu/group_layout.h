@@ -20,8 +20,8 @@ struct GroupChoice {
 /// Elements of the steps that kernels read of plain and of quantised projections.
 struct StepElements {
   DType plain, quantised;
-  int digits = 0;                 // of rows of integers, for groups whose codes all meet integers; 0: none do
-  bool int8_activations = false;  // such rows were asked for: groups that they do not fit are an error
+  bool int8_activations = false;  // were asked for: groups that rows of integers do not fit are an error
+  bool (*fixed_point)(const TileFormat&) noexcept = nullptr;  // as in IntKernels; null where it is not to be
 };
 /// They depend on the formats and, for quantised ones, on the kernels; never on the batch.
 StepElements step_elements(const BlockFormats& formats, const ChosenKernels& chosen);

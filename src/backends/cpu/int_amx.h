@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of int8 through tiles of AMX: 32 rows x 32 columns x 64 k at once, for groups of whole tiles; the others go to
-// the kernel of int_panel.h. Both sum integers exactly and scale groups in the same order.
+// Rows of integers through tiles of AMX, for groups of whole tiles; the others, and few rows, go to the kernel of
+// int_panel.h. Both sum integers exactly and scale groups in the same order.
 #pragma once
 
 #include <immintrin.h>
@@ -10,21 +10,24 @@
 namespace moekit::cpu {
 namespace {
 
-/// What the tiles take. Their codes are signed bytes, so that those of a stream are multiplied where they lie.
-inline bool amx_takes(const TileFormat& format, int digits) noexcept {
-  return digits == 1 && format.weight.group % 64 == 0;
+/// Formats of which groups are whole tiles. Tiles multiply codes as signed bytes, the kernel for few rows as unsigned
+/// ones, for which the rows are made (int_gather.h): of int8, tiles leave out what the rows start from, which must be
+/// nothing but that.
+inline bool amx_takes(const TileFormat& format) noexcept {
+  return format.weight.group % 64 == 0 && (format.weight.code != Code::kInt8 || format.weight.zero == 0);
 }
 
-/// Tiles as in gemm_amx.h: 0-3 sums, 4 and 5 rows, 6 and 7 codes.
-template <class Dot, Read kRead, Form kForm>
+/// Tiles as in gemm_amx.h. One digit: 0-3 sums of two blocks of rows, 4 and 5 rows, 6 and 7 codes. Three digits: 0-5
+/// sums of one block, two a digit, 6 its rows, 7 codes.
+template <class Dot, Read kRead, Form kForm, int kDigits>
 struct AmxIntPanel : IntOperands {
-  static constexpr std::int64_t kRows = 2 * kBlockRows;
+  static constexpr std::int64_t kRows = (kDigits == 1 ? 2 : 1) * kBlockRows;
   static constexpr std::int64_t kTileK = 64;
   std::int64_t count;  // of rows, <= kRows; memory goes on for whole blocks of 16
 
   struct alignas(64) Scratch {
     std::byte codes[2][kSegmentBytes];
-    std::int32_t sums[kRows][kPanelColumns];
+    std::int32_t sums[kDigits][kRows][kPanelColumns];
     float totals[kRows][kPanelColumns];
   };
 
@@ -48,13 +51,71 @@ struct AmxIntPanel : IntOperands {
     return out;
   }
 
+  /// 64 k of the rows and of both tiles of codes.
+  MOEKIT_INLINE void multiply(const std::byte* planes, const std::byte* codes0, const std::byte* codes1) const {
+    if constexpr (kDigits == 1) {
+      _tile_loadd(4, planes, rows.bytes());
+      _tile_loadd(6, codes0, kLineBytes);
+      _tile_loadd(7, codes1, kLineBytes);
+      _tile_dpbssd(0, 4, 6);
+      _tile_dpbssd(1, 4, 7);
+      if (count > kBlockRows) {
+        _tile_loadd(5, planes + kBlockRows * rows.bytes(), rows.bytes());
+        _tile_dpbssd(2, 5, 6);
+        _tile_dpbssd(3, 5, 7);
+      }
+    } else {
+      static_assert(kDigits == 3);
+      _tile_loadd(6, planes, rows.bytes());
+      _tile_loadd(7, codes0, kLineBytes);
+      _tile_dpbssd(0, 6, 7);
+      _tile_loadd(7, codes1, kLineBytes);
+      _tile_dpbssd(1, 6, 7);
+      _tile_loadd(6, planes + rows.plane_bytes(), rows.bytes());
+      _tile_dpbssd(3, 6, 7);
+      _tile_loadd(7, codes0, kLineBytes);
+      _tile_dpbssd(2, 6, 7);
+      _tile_loadd(6, planes + 2 * rows.plane_bytes(), rows.bytes());
+      _tile_dpbssd(4, 6, 7);
+      _tile_loadd(7, codes1, kLineBytes);
+      _tile_dpbssd(5, 6, 7);
+    }
+  }
+  MOEKIT_INLINE static void zero_sums() {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if constexpr (kDigits == 3) {
+      _tile_zero(4);
+      _tile_zero(5);
+    }
+  }
+  MOEKIT_INLINE void store_sums(Scratch& s) const {
+    constexpr std::int64_t kStride = kPanelColumns * sizeof(std::int32_t);
+    _tile_stored(0, s.sums[0][0], kStride);
+    _tile_stored(1, s.sums[0][0] + 16, kStride);
+    if constexpr (kDigits == 3) {
+      _tile_stored(2, s.sums[1][0], kStride);
+      _tile_stored(3, s.sums[1][0] + 16, kStride);
+      _tile_stored(4, s.sums[2][0], kStride);
+      _tile_stored(5, s.sums[2][0] + 16, kStride);
+    } else if (count > kBlockRows) {
+      _tile_stored(2, s.sums[0][kBlockRows], kStride);
+      _tile_stored(3, s.sums[0][kBlockRows] + 16, kStride);
+    }
+  }
+
   /// Sums of a group that has been multiplied, scaled and added.
   MOEKIT_INLINE void finish(std::int64_t g, const GroupLanes (&lanes)[2], Scratch& s) const {
+    constexpr bool kStarts = kRead != Read::kInt8 || Dot::kSignedCodes;
     for (std::int64_t r = 0; r < count; ++r) {
-      const std::int32_t start = row<std::int32_t>(r, IntRows::starts_at())[g];
+      const auto* starts = row<std::int32_t>(r, IntRows::starts_at()) + g * kDigits;
       const float sum = row<float>(r, rows.sums_at())[g];
       for (int half = 0; half < 2; ++half) {
-        const I16 sums[1] = {load<I16>(s.sums[r] + 16 * half) + start};
+        I16 sums[kDigits];
+#pragma GCC unroll 3
+        for (int d = 0; d < kDigits; ++d) sums[d] = load<I16>(s.sums[d][r] + 16 * half) + (kStarts ? starts[d] : 0);
         F16 total = load<F16>(s.totals[r] + 16 * half);
         finish_group<kForm>(sums, lanes[half], sum, total);
         store(s.totals[r] + 16 * half, total);
@@ -62,47 +123,33 @@ struct AmxIntPanel : IntOperands {
     }
   }
 
-  void operator()(const std::byte* panel, float* c) const {
+  /// `first`: the panel comes from memory, and what lies ahead is brought in. `following`: what is read next, or null.
+  void operator()(const std::byte* panel, const std::byte* following, bool first, float* c) const {
     Scratch s;
     std::memset(s.totals, 0, sizeof s.totals);
-    const bool two = count > kBlockRows;
     IntWalk walk(quant, panel);
+    if (first) walk.read_once(following);
     const std::byte* planes = a + rows.digits_at();
-    constexpr std::int64_t kStepLines = kRead == Read::kInt8 ? 8 : 4;
+    constexpr std::int64_t kStepBytes = (kRead == Read::kInt8 ? 8 : 4) * kLineBytes;
     const std::int64_t per_group =
         quant.half[0].weight.group == 0 ? rows.steps : quant.half[0].weight.group / kQuantStep;
     for (std::int64_t g = 0, left = rows.steps; g < rows.groups; ++g) {
       walk.begin_group();
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
+      zero_sums();
       const std::int64_t steps = std::min(per_group, left);
       for (std::int64_t k = 0; k < steps; k += 2, planes += kTileK) {
-        const std::int64_t lines = std::min<std::int64_t>(2, steps - k) * kStepLines;
-        _tile_loadd(4, planes, rows.bytes());
-        _tile_loadd(6, tile(walk.codes[0] + k * kStepLines * kLineBytes, lines, s.codes[0]), kLineBytes);
-        _tile_loadd(7, tile(walk.codes[1] + k * kStepLines * kLineBytes, lines, s.codes[1]), kLineBytes);
-        _tile_dpbssd(0, 4, 6);
-        _tile_dpbssd(1, 4, 7);
-        if (two) {
-          _tile_loadd(5, planes + kBlockRows * rows.bytes(), rows.bytes());
-          _tile_dpbssd(2, 5, 6);
-          _tile_dpbssd(3, 5, 7);
-        }
+        const std::int64_t bytes = std::min<std::int64_t>(2, steps - k) * kStepBytes;
+        if (first)
+          for (int half = 0; half < 2; ++half) walk.ahead[half].bring(walk.codes[half], walk.codes[half] + bytes);
+        multiply(planes, tile(walk.codes[0], bytes / kLineBytes, s.codes[0]),
+                 tile(walk.codes[1], bytes / kLineBytes, s.codes[1]));
+        walk.codes[0] += bytes;
+        walk.codes[1] += bytes;
       }
       left -= steps;
-      constexpr std::int64_t kStride = kPanelColumns * sizeof(std::int32_t);
-      _tile_stored(0, s.sums[0], kStride);
-      _tile_stored(1, s.sums[0] + 16, kStride);
-      if (two) {
-        _tile_stored(2, s.sums[kBlockRows], kStride);
-        _tile_stored(3, s.sums[kBlockRows] + 16, kStride);
-      }
+      store_sums(s);
       const GroupLanes lanes[2] = {walk.template lanes<kRead>(0, g), walk.template lanes<kRead>(1, g)};
       finish(g, lanes, s);
-      walk.codes[0] += steps * kStepLines * kLineBytes;
-      walk.codes[1] += steps * kStepLines * kLineBytes;
       walk.end_group(2 * steps);
     }
     for (std::int64_t r = 0; r < count; ++r) {
@@ -112,35 +159,33 @@ struct AmxIntPanel : IntOperands {
   }
 };
 
+/// Sums are exact: rows that one pass of the kernel of int_panel.h takes go there, and have the bits that tiles give.
 template <class Dot>
-struct AmxIntSweep {
-  template <class Args, class RowWork>
-  MOEKIT_INLINE static void run(const Args& args, const RowWork& row_work) {
-    const QuantPanels& quant = *args.quant;
-    if (!amx_takes(quant.half[0], quant.digits)) return int_sweep<DotPanels<Dot, false>>(args, row_work);
-    const IntRows rows(quant.half[0], 1);
-    for (std::int64_t n = args.first; n < args.last; ++n) {
-      const std::byte* panel = args.panels + n * quant.panel_bytes();
-      for (std::int64_t r = 0; r < args.rows; r += 2 * kBlockRows)
-        dispatch_int(quant.half[0].weight, [&](auto read, auto form) {
-          AmxIntPanel<Dot, decltype(read)::value, decltype(form)::value>{{quant, rows, args.a + r * rows.bytes()},
-                                                                         std::min(2 * kBlockRows, args.rows - r)}(
-              panel, args.scratch + r * kPanelColumns);
-        });
-      finish_rows(row_work(n, 0, args.scratch), args.rows);
-    }
+struct AmxPanels {
+  template <int kDigits>
+  MOEKIT_INLINE static void tiles(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
+                                  const std::byte* a, std::int64_t count, float* c) {
+    const IntRows rows(quant.half[0], kDigits);
+    dispatch_int(quant.half[0].weight, [&](auto read, auto form) {
+      using Panel = AmxIntPanel<Dot, decltype(read)::value, decltype(form)::value, kDigits>;
+      for (std::int64_t r = 0; r < count; r += Panel::kRows)
+        Panel{{quant, rows, a + r * rows.bytes()}, std::min(Panel::kRows, count - r)}(panel, following, r == 0,
+                                                                                      c + r * kPanelColumns);
+    });
+  }
+  MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
+                                     const std::byte* a, std::int64_t count, float* c) {
+    if (count <= Dot::kRows || !amx_takes(quant.half[0]))
+      return DotPanels<Dot, true>::multiply(quant, panel, following, a, count, c);
+    quant.digits == 1 ? tiles<1>(quant, panel, following, a, count, c)
+                      : tiles<kFixedPointDigits>(quant, panel, following, a, count, c);
   }
 };
 
-/// Codes that tiles take are signed.
-template <class Dot>
-void amx_int_gather(const IntGatherArgs& args) noexcept {
-  amx_takes(*args.format, args.digits) ? int_gather<true>(args) : int_gather<Dot::kSignedCodes>(args);
-}
-
 template <class Dot>
 constexpr IntKernels amx_int_kernels() {
-  return {amx_int_gather<Dot>, up_sweep<float, AmxIntSweep<Dot>>, down_sweep<AmxIntSweep<Dot>>, false};
+  using Sweep = IntSweep<AmxPanels<Dot>>;
+  return {int_gather<Dot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, amx_takes};
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ MOEKIT_INLINE void int_sweep(const Args& args, const RowWork& row_work) {
   }
 }
 
-/// kFixedPoint: as in IntKernels.
+/// kFixedPoint: whether there are rows of three digits.
 template <class Dot, bool kFixedPoint>
 struct DotPanels {
   MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
@@ -42,10 +42,13 @@ struct IntSweep {
   }
 };
 
+inline bool every_format(const TileFormat&) noexcept { return true; }
+
 template <class Dot, bool kFixedPoint>
 constexpr IntKernels int_kernels() {
   using Sweep = IntSweep<DotPanels<Dot, kFixedPoint>>;
-  return {int_gather<Dot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, kFixedPoint};
+  return {int_gather<Dot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>,
+          kFixedPoint ? every_format : nullptr};
 }
 
 }  // namespace

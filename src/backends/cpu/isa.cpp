@@ -73,6 +73,7 @@ ChosenKernels choose_kernels(bool reproducible) {
   for (std::size_t i = 0; i < count; ++i) {
     reached = reached || tables[i] == first;
     if (!reached || !runs_here(*tables[i])) continue;
+    if (wanted.empty() && (tables[i]->wants & ~cpu_features()) != 0) continue;
     const KernelTable* own = !reproducible || tables[i]->reproducible ? tables[i] : tables[i]->instead;
     if (own == nullptr) continue;
     const KernelTable& table = *own;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which kernel table runs: the best that the host can, or the one that MOEKIT_ISA or force_isa names.
+// Which kernel table runs: the best that the host can and has what the table wants, or the one that MOEKIT_ISA or
+// force_isa names.
 #pragma once
 
 #include <string_view>

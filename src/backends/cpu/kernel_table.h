@@ -9,12 +9,14 @@
 namespace moekit::cpu {
 namespace {
 
-/// What lacks `up` is inherited from the next table.
+/// What lacks `up` is inherited from the next table. `wants`: as in KernelTable.
 constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, const WeightKernels& f32,
                                    const WeightKernels& bf16, const IntKernels& integer,
-                                   void (*enter)() noexcept = nullptr, void (*leave)() noexcept = nullptr) {
+                                   void (*enter)() noexcept = nullptr, void (*leave)() noexcept = nullptr,
+                                   std::uint32_t wants = 0) {
   return {name,
           needs,
+          wants,
           kFusedMultiplyAdd && bf16.activation == DType::kFloat32,
           nullptr,
           f32,

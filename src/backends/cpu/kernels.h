@@ -148,6 +148,8 @@ struct WeightKernels {
   void (*up)(const UpArgs&) noexcept = nullptr;
   void (*down)(const DownArgs&) noexcept = nullptr;
   std::int64_t slice_steps = 0;  // steps of a panel that are worked on at a time; 0: all
+  // Of bfloat16 weights: whether quantised ones are unpacked to them. Else they meet float32 rows, or integers.
+  bool unpacks = false;
 };
 
 /// Kernels for quantised panels and rows of integers. The hidden activations that `up` makes are blocks of float32.
@@ -155,7 +157,8 @@ struct IntKernels {
   void (*gather)(const IntGatherArgs&) noexcept = nullptr;
   void (*up)(const UpArgs&) noexcept = nullptr;
   void (*down)(const DownArgs&) noexcept = nullptr;
-  bool fixed_point = false;  // whether rows of three digits are faster than float32 kernels
+  // Formats for which rows of three digits are faster than the kernels that others meet; null: none.
+  bool (*fixed_point)(const TileFormat&) noexcept = nullptr;
 };
 
 /// Bytes of plain steps that a sweep over panels of `steps` steps that are not plain has at a time.
@@ -166,6 +169,7 @@ inline std::int64_t unpacked_bytes(const WeightKernels& kernels, std::int64_t st
 struct KernelTable {
   std::string_view name;
   std::uint32_t needs = 0;  // CpuFeature bits
+  std::uint32_t wants = 0;  // likewise: without them the table is passed over unless it is asked for by its name
   // Whether its results have the bits that every other such table gives: multiply-adds are fused, rows stay float32.
   bool reproducible = false;
   const KernelTable* instead = nullptr;  // of one that is not: a table that is, for the same processors; null: none

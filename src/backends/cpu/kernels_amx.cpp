@@ -23,7 +23,7 @@ using TailDot = GenericDot;
 
 extern const KernelTable k_amx_kernels;
 constexpr KernelTable k_amx_kernels =
-    kernel_table("amx", kAvx512 | kAvx512Vnni | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(),
+    kernel_table("amx", kAvx512 | kAvx512Vnni | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(true),
                  amx_int_kernels<TailDot>(), amx_enter, amx_leave);
 
 }  // namespace moekit::cpu

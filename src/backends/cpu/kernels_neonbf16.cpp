@@ -8,6 +8,6 @@ namespace moekit::cpu {
 
 extern const KernelTable k_neonbf16_kernels;
 constexpr KernelTable k_neonbf16_kernels =
-    kernel_table("neonbf16", kNeon | kNeonBf16, {}, weight_kernels<NeonBf16Gemm>(), {});
+    kernel_table("neonbf16", kNeon | kNeonBf16, {}, weight_kernels<NeonBf16Gemm>(true), {});
 
 }  // namespace moekit::cpu

@@ -242,16 +242,17 @@ void down_sweep(const DownArgs& args) noexcept {
   });
 }
 
-/// The entries of one weight dtype.
+/// The entries of one weight dtype. `unpacks`: as in WeightKernels.
 template <class Gemm>
-constexpr WeightKernels weight_kernels() {
+constexpr WeightKernels weight_kernels(bool unpacks = false) {
   using To = typename Gemm::Activation;
   return {sizeof(To) == 2 ? DType::kBFloat16 : DType::kFloat32,
           gather<float, To>,
           gather<std::uint16_t, To>,
           up_sweep<To, GemmSweep<Gemm>>,
           down_sweep<GemmSweep<Gemm>>,
-          Gemm::kSliceSteps};
+          Gemm::kSliceSteps,
+          unpacks};
 }
 
 }  // namespace

@@ -95,8 +95,7 @@ MOEKIT_INLINE void store_pair(float* tile, int k, F16 even, F16 odd) {
   store(at + kTileColumns, odd);
 }
 MOEKIT_INLINE void store_pair(std::uint16_t* tile, int k, F16 even, F16 odd) {
-  const U16 low = bf16_bits(even) >> 16, high = bf16_bits(odd) & 0xffff0000u;
-  store(tile + k / 2 * 32, low | high);
+  store(tile + k / 2 * 32, bf16_words(even, odd));
 }
 
 template <class To, Read kRead, Form kForm>
