@@ -101,25 +101,56 @@ struct AmxGemm {
     steps<kTwo, 0, false>(a0, a1, b, total - count, total, walk, side);
   }
 
-  template <class Prefetch, class Side>
-  MOEKIT_INLINE static void block(const std::byte* a, std::int64_t block_bytes, std::int64_t rows,
-                                  const std::byte* panel, std::int64_t total, float* c, const Prefetch& prefetch,
-                                  std::int64_t group, Side& side) {
-    constexpr std::int64_t kRowBytes = kPanelColumns * sizeof(float);
-    const bool two = rows > kBlockRows;
+  MOEKIT_INLINE static void begin(bool two) {
     _tile_zero(0);
     _tile_zero(1);
     if (two) {
       _tile_zero(2);
       _tile_zero(3);
-      multiply<true>(a, a + block_bytes, panel, total, prefetch, group, side);
+    }
+  }
+  MOEKIT_INLINE static void end(bool two, float* c) {
+    constexpr std::int64_t kRowBytes = kPanelColumns * sizeof(float);
+    if (two) {
       _tile_stored(2, c + kBlockRows * kPanelColumns, kRowBytes);
       _tile_stored(3, c + kBlockRows * kPanelColumns + 16, kRowBytes);
-    } else {
-      multiply<false>(a, a, panel, total, prefetch, group, side);
     }
     _tile_stored(0, c, kRowBytes);
     _tile_stored(1, c + 16, kRowBytes);
+  }
+
+  template <class Prefetch, class Side>
+  MOEKIT_INLINE static void block(const std::byte* a, std::int64_t block_bytes, std::int64_t rows,
+                                  const std::byte* panel, std::int64_t total, float* c, const Prefetch& prefetch,
+                                  std::int64_t group, Side& side) {
+    const bool two = rows > kBlockRows;
+    begin(two);
+    if (two) {
+      multiply<true>(a, a + block_bytes, panel, total, prefetch, group, side);
+    } else {
+      multiply<false>(a, a, panel, total, prefetch, group, side);
+    }
+    end(two, c);
+  }
+
+  /// slices(first, count): plain steps, which are read before the next ones are asked for.
+  template <class Slices, class Side>
+  MOEKIT_INLINE static void sliced(const std::byte* a, std::int64_t block_bytes, std::int64_t rows,
+                                   const Slices& slices, std::int64_t total, float* c, Side& side) {
+    constexpr std::int64_t kSteps = 8;  // 16 KiB, a third of the first-level cache
+    const bool two = rows > kBlockRows;
+    PageWalk none{nullptr, nullptr, 0};
+    begin(two);
+    for (std::int64_t s = 0; s < total; s += kSteps) {
+      const std::int64_t count = std::min(kSteps, total - s);
+      const std::byte *b = slices(s, count), *a0 = a + s * kSegmentBytes, *a1 = a0 + block_bytes;
+      if (two) {
+        steps<true, 0, false>(a0, a1, b, count, total, none, side);
+      } else {
+        steps<false, 0, false>(a0, a1, b, count, total, none, side);
+      }
+    }
+    end(two, c);
   }
 };
 

@@ -38,6 +38,8 @@ struct UnpackArgs {
   const std::byte* stream = nullptr;
   std::int64_t first = 0, steps = 0;
   void* tiles = nullptr;
+  // The stream that is read after this one: what lies ahead is brought in up to and beyond the end. Null: it is not.
+  const std::byte* following = nullptr;
 };
 
 /// Rows of x to blocks of A.

@@ -9,6 +9,7 @@
 //   next
 //                  one is multiplied, called from the inner loop (side.step), so that the unit does not idle:
 //                    block(a, block_bytes, rows, panel, steps, c, prefetch, group, side)       c = A panel
+//                    sliced(a, block_bytes, rows, slices, steps, c, side)       c = A panel, which comes in slices
 //                  else: steps of a panel that stay in the first-level cache while all rows pass:
 //                    block(a, rows, panel, steps, c, accumulate, upcoming)                     c (+)= A panel
 #pragma once
@@ -51,12 +52,15 @@ struct PlainPanels {
     }
     // A step is 16 k of float32 or 32 k of bfloat16.
     constexpr std::int64_t kPerStep = kQuantStep * static_cast<std::int64_t>(sizeof(typename Gemm::Activation)) / 64;
-    const std::byte* stream = panel(n);
+    const std::byte *stream = panel(n), *following = nullptr;
+    // Where slices wait for rows, the multiplication brings in what lies ahead.
+    if (Gemm::kSliceSteps == 0) following = n + 1 < args.last ? panel(n + 1) : args.next;
     for (int half = 0; half < 2; ++half) {
       const TileFormat& format = args.quant->half[half];
       unpack_tiles<typename Gemm::Activation>({&format, args.quant->columns[half], stream, first / kPerStep,
-                                               count / kPerStep, args.unpacked + half * kSegmentBytes});
+                                               count / kPerStep, args.unpacked + half * kSegmentBytes, following});
       stream += format.bytes();
+      if (following != nullptr) following += format.bytes();
     }
     return args.unpacked;
   }
@@ -115,8 +119,10 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
   if constexpr (Gemm::kSliceSteps == 0) {
     SideJob<decltype(row_work(0, 0, nullptr))> side;
     std::int64_t flip = 0;
+    // A panel that one row group meets once is unpacked as it is multiplied.
+    const bool sliced = !panels.plain && groups == 1;
     for (std::int64_t n = args.first; n < args.last; ++n) {
-      const std::byte* panel = panels.steps(n, 0, args.steps);
+      const std::byte* panel = sliced ? nullptr : panels.steps(n, 0, args.steps);
       // Of unpacked panels the next one is not read as it lies: nothing to bring.
       const std::byte* next = !panels.plain ? nullptr : n + 1 < args.last ? panels.panel(n + 1) : args.next;
       const Prefetch prefetch{next, groups};
@@ -125,8 +131,13 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
         float* c = args.scratch + (flip ^= 1) * Gemm::kGroup * kPanelColumns;
         const auto work = row_work(n, first, c);
         work.expect(0, rows);
-        Gemm::block(args.a + first / kBlockRows * block_bytes, block_bytes, rows, panel, args.steps, c, prefetch, m,
-                    side);
+        const std::byte* a = args.a + first / kBlockRows * block_bytes;
+        if (sliced) {
+          const auto slices = [&](std::int64_t s, std::int64_t count) { return panels.steps(n, s, count); };
+          Gemm::sliced(a, block_bytes, rows, slices, args.steps, c, side);
+        } else {
+          Gemm::block(a, block_bytes, rows, panel, args.steps, c, prefetch, m, side);
+        }
         side.finish();
         side = {work, 0, rows, 0};
       }

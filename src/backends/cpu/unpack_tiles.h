@@ -127,6 +127,7 @@ void unpack_as(const UnpackArgs& args, To* tile) {
   constexpr auto kSize = static_cast<std::int64_t>(sizeof(To));
   constexpr std::int64_t kStride = kSize / 2 * kStepBytes / kSize;  // a step of bfloat16, two of float32
   StepWalk walk(format, args.stream, args.first);
+  const StreamAhead ahead(args.stream, format.bytes(), args.following);
   for (std::int64_t s = args.first; s < args.first + args.steps; ++s, tile += kStride) {
     if (format.by_column) {
       unpack_step_by_column<To, kRead, kForm>(format, args.stream, args.columns + s * kQuantStep, walk.codes, tile);
@@ -134,7 +135,9 @@ void unpack_as(const UnpackArgs& args, To* tile) {
       walk.begin(prepare<kRead>);
       unpack_step<To, kRead, kForm>(walk.codes, walk.groups, tile);
     }
+    const std::byte* codes = walk.codes;
     walk.end();
+    if (args.following != nullptr) ahead.bring(codes, walk.codes);
   }
 }
 
