@@ -5,6 +5,7 @@
 
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/stream_walk.h"
+#include "backends/cpu/unpack_e2m1.h"
 #include "backends/cpu/vec.h"
 
 namespace moekit::cpu {
@@ -100,6 +101,12 @@ MOEKIT_INLINE void store_pair(std::uint16_t* tile, int k, F16 even, F16 odd) {
 
 template <class To, Read kRead, Form kForm>
 void unpack_step(const std::byte* codes, const GroupLanes (&groups)[2], To* tile) {
+#ifdef __AVX512BW__
+  if constexpr (kRead == Read::kE2M1 && sizeof(To) == 2) {
+    const ExponentLanes scales[2] = {ExponentLanes(groups[0].scale), ExponentLanes(groups[1].scale)};
+    if (scales[0].exact && scales[1].exact) return unpack_e2m1_step(codes, scales, tile);
+  }
+#endif
   for (int j = 0; j < 4; ++j) {
     const GroupLanes& group = groups[j / 2];
 #pragma GCC unroll 4
