@@ -36,9 +36,10 @@ from . import _moved
 from ._blocks import replace_moe, restore_block
 from ._calls import calls, reset_calls
 from ._experts import experts_forward
+from ._memory import memory
 from ._shared import restore_shared
 
-__all__ = ["calls", "replace_moe", "reset_calls", "restore"]
+__all__ = ["calls", "memory", "replace_moe", "reset_calls", "restore"]
 
 ALL_EXPERTS_FUNCTIONS.register("moekit", experts_forward)
 ALL_FP8_EXPERTS_FUNCTIONS.register("moekit", experts_forward)
