@@ -130,6 +130,29 @@ def test_budgets_are_divided(needs, slots):
     assert all(share >= n.all for n, share in zip(needs, budget.divide(needs, everything)))
 
 
+@pytest.mark.parametrize("case", ["qwen3_moe", "qwen2_moe", "gpt_oss", "mixtral"])
+@torch.no_grad()
+def test_models_that_are_loaded_without_their_experts(case, tmp_path, capfd):
+    path, x = convert(tiny(case, **SIZES), tmp_path), tokens()
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "plain")
+    state = {name: t.clone() for name, t in model.state_dict().items()}
+    layers = hf.replace_moe(model, path=path)
+    want, given = model(x).logits, share_of(layers, 0.25)
+    config = hf.MoekitConfig(path=path, memory_budget=given)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "plain", quantization_config=config)
+    assert "UNEXPECTED" not in "".join(capfd.readouterr())
+    assert torch.equal(loaded(x).logits, want) and hf.memory(loaded).slots == 2 * len(layers)
+    assert not hasattr(loaded.config, "quantization_config") and not getattr(loaded, "is_quantized", False)
+    assert loaded.state_dict().keys() == state.keys()
+    assert all(torch.equal(t, state[name]) for name, t in loaded.state_dict().items())
+    hf.restore(loaded)
+    hf.restore(model)
+    assert torch.equal(loaded(x).logits, model(x).logits)
+    with pytest.raises(moekit.UnsupportedError, match="moekit convert CHECKPOINT FOLDER"):
+        transformers.AutoModelForCausalLM.from_pretrained(
+            tmp_path / "plain", quantization_config=hf.MoekitConfig(path=tmp_path / "plain"))
+
+
 MEMORY = r"""
 import re, sys
 import torch, transformers
@@ -143,10 +166,13 @@ plain, converted, given = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = transformers.AutoModelForCausalLM.from_pretrained(plain, dtype="auto")
 experts = sum(p.nbytes for name, p in model.named_parameters() if ".experts." in name)
 x = torch.arange(12)[None]
+def generate():
+    model.generate(x, attention_mask=torch.ones_like(x), do_sample=False, max_new_tokens=8, min_new_tokens=8)
+generate()  # what it imports and keeps is there before
 before = resident()
 hf.replace_moe(model, path=converted, memory_budget=given)
 for _ in range(3):
-    model.generate(x, attention_mask=torch.ones_like(x), do_sample=False, max_new_tokens=8, min_new_tokens=8)
+    generate()
 after, memory = resident(), hf.memory(model)
 print(experts, sum(before) - sum(after), after[1] - before[1], memory.loads > memory.slots > 0)
 """
@@ -162,5 +188,5 @@ def test_memory_of_the_process_keeps_to_it(tmp_path):
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     experts, freed, mapped, streamed = done.stdout.split()
-    slack = 24 << 20  # code pages and buffers of a first generate
+    slack = 32 << 20  # code pages and scratch of moekit's first calls
     assert streamed == "True" and int(freed) >= int(experts) - given - slack and int(mapped) <= slack

@@ -196,7 +196,7 @@ def _silence(block: nn.Module) -> None:
         child.__dict__["forward"] = types.MethodType(_silent, child)
 
 
-def _block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
+def block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
     """What the configuration says of the model, and the configuration of each of its blocks. Raises CheckpointError."""
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
@@ -239,7 +239,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     memory_budget: bytes of packed experts that may be in memory, of all blocks together; 0 is no limit. For a path that
     `moekit convert` wrote. Each layer keeps what all its calls need (shared experts, biases) and the same share of its
     experts, and reads others from the file when a call needs them, as in `moekit.load_layer(memory_budget=)`; results
-    have the same bits. `memory(model)` tells what is held and was read, `moekit trace` which budget can pay. A call that
+    have the same bits. For models that do not fit before they are replaced see `MoekitConfig`. `memory(model)` tells what is held and was read, `moekit trace` which budget can pay. A call that
     would be left to transformers (gradients, training mode, ...) is an UnsupportedError then: eager code needs all
     weights. The ways back to parameters (`restore`, `state_dict`, `.to`) need memory for them, budget or not.
 
@@ -249,7 +249,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     `restore(model)` undoes them.
     """
     path = None if path is None else _files.local_path(path)
-    info, configs = _block_configs(model)
+    info, configs = block_configs(model)
     blocks = find_blocks(model, info["expert_sets"])
     if missing := sorted({place.layer for place in configs if place not in blocks}):
         raise CheckpointError(f"[replace_moe] no block with experts in layers {missing} of {type(model).__name__}, "

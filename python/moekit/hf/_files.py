@@ -34,6 +34,13 @@ def local_path(path: str | os.PathLike) -> str:
         raise CheckpointError(f"[replace_moe] {path!r} is neither a file or folder nor in the hub's local cache") from error
 
 
+def require_converted(path: str | None, why: str) -> None:
+    """Raises UnsupportedError for a path without converted layers."""
+    if path is None or not _core.is_converted(path):
+        raise UnsupportedError(f"[replace_moe] {why}, which needs a converted checkpoint, path is {path!r}: run `moekit "
+                               "convert CHECKPOINT FOLDER` once, and give path=FOLDER")
+
+
 def budgets(path: str | None, places: list[Place], memory_budget: int) -> dict[Place, int]:
     """What each layer gets of the bytes for all of them; 0 is no limit. Raises UnsupportedError for what is not converted,
     ValueError for too little, CheckpointError."""
@@ -41,10 +48,7 @@ def budgets(path: str | None, places: list[Place], memory_budget: int) -> dict[P
         raise ValueError(f"[replace_moe] memory_budget is {memory_budget} bytes, expected from 0 (no limit)")
     if memory_budget == 0:
         return dict.fromkeys(places, 0)
-    if path is None or not _core.is_converted(path):
-        raise UnsupportedError(f"[replace_moe] memory_budget is {memory_budget} bytes, which only layers of a converted "
-                               f"checkpoint can keep to, path is {path!r}: run `moekit convert CHECKPOINT FOLDER` once, "
-                               "and give path=FOLDER")
+    require_converted(path, f"memory_budget is {memory_budget} bytes")
     return dict(zip(places, budget.divide([MemoryNeeds(*_core.memory_needs(path, *place)) for place in places],
                                           memory_budget)))
 
