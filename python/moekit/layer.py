@@ -143,8 +143,8 @@ class MoeLayer:
 
     @property
     def memory_needs(self) -> MemoryNeeds:
-        """What a memory budget for this layer, once converted, is spent on. All 0 for layers of other devices and of the
-        reference, which cannot have one."""
+        """What a memory budget for this layer, once converted, is spent on. All 0 for layers of other devices and of
+        the reference, which cannot have one."""
         return MemoryNeeds(*self._core.memory_needs)
 
     def explain(self) -> str:

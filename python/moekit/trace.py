@@ -7,7 +7,7 @@
 The file is text, one JSON value a line, written as the calls happen: a run that is killed leaves what it had.
 
     {"kind": "moekit routing trace", "version": 2}
-    {"layer": 0, "name": "layer 3", "experts": 128, "top_k": 8, "expert_bytes": 9437184, "always_bytes": 7}    before its first call
+    {"layer": 0, "name": "layer 3", "experts": 128, "top_k": 8, "expert_bytes": 9437184, "always_bytes": 7}    before it is called
     [0, [[3, 17, 40], [3, 9, 101]]]            a call of layer 0: the ids of each token; -1 stands for no expert
 
 `experts` are the routed experts that have weights, `expert_bytes` what one takes in memory (an even share of the packed

@@ -113,8 +113,8 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor, *args, **kwargs):
         moved = _pack(self)
     if reason is not None:
         if moved is not None and moved.layer.cache_counts.slots:
-            raise UnsupportedError(f"[moekit.hf] {self._moekit_block.name}: {reason}, and transformers' eager code would "
-                                   "need all experts in memory, beyond the memory_budget")
+            raise UnsupportedError(f"[moekit.hf] {self._moekit_block.name}: {reason}, and transformers' eager code "
+                                   "would need all experts in memory, beyond the memory_budget")
         _calls.fall_back(type(self).__name__, reason)
         if moved is not None:
             moved.restore()
@@ -239,13 +239,14 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     memory_budget: bytes of packed experts that may be in memory, of all blocks together; 0 is no limit. For a path that
     `moekit convert` wrote. Each layer keeps what all its calls need (shared experts, biases) and the same share of its
     experts, and reads others from the file when a call needs them, as in `moekit.load_layer(memory_budget=)`; results
-    have the same bits. For models that do not fit before they are replaced see `MoekitConfig`. `memory(model)` tells what is held and was read, `moekit trace` which budget can pay. A call that
-    would be left to transformers (gradients, training mode, ...) is an UnsupportedError then: eager code needs all
-    weights. The ways back to parameters (`restore`, `state_dict`, `.to`) need memory for them, budget or not.
+    have the same bits. `memory(model)` tells what is held and was read, `moekit trace` which budget can pay. A call
+    that would be left to transformers (gradients, training mode, ...) is an UnsupportedError then: eager code needs all
+    weights. The ways back to parameters (`restore`, `state_dict`, `.to`) need memory for them, budget or not. For models
+    that do not fit before they are replaced see `MoekitConfig`.
 
     Returns name of the block -> its layer. Raises CheckpointError (a ValueError) for a family or a tensor that is not
-    known and for blocks that are not found; UnsupportedError, also for a budget without a converted path; ValueError for
-    a budget that is too small, which names the smallest that will do; blocks already replaced then stay replaced, and
+    known and for blocks that are not found; UnsupportedError, also for a budget without a converted path; ValueError
+    for a budget that is too small, which names the smallest that will do; blocks already replaced then stay replaced, and
     `restore(model)` undoes them.
     """
     path = None if path is None else _files.local_path(path)

@@ -37,13 +37,13 @@ def local_path(path: str | os.PathLike) -> str:
 def require_converted(path: str | None, why: str) -> None:
     """Raises UnsupportedError for a path without converted layers."""
     if path is None or not _core.is_converted(path):
-        raise UnsupportedError(f"[replace_moe] {why}, which needs a converted checkpoint, path is {path!r}: run `moekit "
-                               "convert CHECKPOINT FOLDER` once, and give path=FOLDER")
+        raise UnsupportedError(f"[replace_moe] {why}, which needs a converted checkpoint, path is {path!r}: run "
+                               "`moekit convert CHECKPOINT FOLDER` once, and give path=FOLDER")
 
 
 def budgets(path: str | None, places: list[Place], memory_budget: int) -> dict[Place, int]:
-    """What each layer gets of the bytes for all of them; 0 is no limit. Raises UnsupportedError for what is not converted,
-    ValueError for too little, CheckpointError."""
+    """What each layer gets of the bytes for all of them; 0 is no limit. Raises UnsupportedError for what is not
+    converted, ValueError for too little, CheckpointError."""
     if (memory_budget := operator.index(memory_budget)) < 0:
         raise ValueError(f"[replace_moe] memory_budget is {memory_budget} bytes, expected from 0 (no limit)")
     if memory_budget == 0:

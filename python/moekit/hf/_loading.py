@@ -27,9 +27,10 @@ class MoekitConfig(QuantizationConfigMixin):
         config = moekit.hf.MoekitConfig(path=converted, memory_budget=24 << 30)
         model = AutoModelForCausalLM.from_pretrained(path, quantization_config=config)
 
-    path: folder of `moekit convert`, made of the same checkpoint. options: those of `replace_moe`. The model that comes is
-    as if `replace_moe(model, path=path, **options)` had been called for it. from_pretrained raises UnsupportedError for a
-    path that is not converted, what `replace_moe` raises, and ValueError for a checkpoint that is quantised itself.
+    path: folder of `moekit convert`, made of the same checkpoint. options: those of `replace_moe`. The model that comes
+    is as if `replace_moe(model, path=path, **options)` had been called for it. from_pretrained raises UnsupportedError
+    for a path that is not converted, what `replace_moe` raises, and ValueError for a checkpoint that is quantised
+    itself.
     """
 
     def __init__(self, path: str | os.PathLike, **options):

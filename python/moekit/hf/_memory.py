@@ -20,8 +20,8 @@ class Memory(NamedTuple):
 
 
 def memory(model: nn.Module) -> Memory:
-    """What the layers hold that `replace_moe` or the experts implementation "moekit" made of the model's weights, and how
-    often experts were found there or read since."""
+    """What the layers hold that `replace_moe` or the experts implementation "moekit" made of the model's weights, and
+    how often experts were found there or read since."""
     layers = {id(moved.layer): moved.layer for module in model.modules()
               if (moved := _moved.moved_of(module)) is not None}
     each = [(layer.nbytes, layer.resident_nbytes, *layer.cache_counts) for layer in layers.values()]
