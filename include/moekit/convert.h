@@ -52,6 +52,9 @@ bool is_converted(const std::string& path);
 ConvertedModel converted_model(const std::string& folder);
 /// As inspect_weights, of the weights as they are packed. `experts`: as in model.h.
 WeightsInfo inspect_converted_weights(const std::string& path, std::int64_t layer, const std::string& experts = {});
+/// What a memory budget (LayerOptions) for a layer is spent on, from the header of its file: to divide one over layers.
+/// Throws CheckpointError.
+MemoryNeeds memory_needs(const std::string& path, std::int64_t layer, const std::string& experts = {});
 /// Reads all data of a layer and compares checksums. Throws CheckpointError naming file and tensor.
 void verify_converted(const std::string& path, std::int64_t layer, const std::string& experts = {});
 

@@ -118,6 +118,17 @@ struct CacheCounts {
   std::uint64_t loads = 0;  // and those that were read
 };
 
+/// What a memory budget for a layer is spent on, in bytes of packed experts. All 0 where the backend's layout cannot be
+/// in a file.
+struct MemoryNeeds {
+  std::int64_t experts = 0;  // routed
+  std::size_t expert = 0;    // one of them in memory
+  std::size_t always = 0;    // what stays in memory beside them: shared experts, biases
+  std::size_t all = 0;       // a budget from here on does not bind
+  /// The smallest budget.
+  std::size_t least() const noexcept { return always + expert; }
+};
+
 /// Where one expert's weights go: null data: not asked for. Plain matrices are of the packed dtype; quantised ones come
 /// back dequantised into float32, or as their codes, one a byte, into uint8; biases [1, n] of float32.
 struct ExpertViews {
@@ -155,6 +166,7 @@ class MoeLayer {
   /// Of these the bytes that are the process's own memory, or mapped: less than all under a memory budget.
   std::size_t resident_bytes() const noexcept;
   CacheCounts cache_counts() const;
+  MemoryNeeds memory_needs() const noexcept;
 
   /// x [T, input] and y [T, output], of one dtype that takes() knows, unit column stride. bfloat16 weights compute with
   /// x rounded to bfloat16 and accumulate in float32, and float16 ones alike. When `routing` is given it receives the

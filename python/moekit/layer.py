@@ -28,6 +28,15 @@ class CacheCounts(NamedTuple):
     loads: int  #: and those that were read
 
 
+class MemoryNeeds(NamedTuple):
+    """What a memory budget for a layer is spent on: `always + n * expert` bytes for n experts in memory."""
+
+    experts: int  #: routed
+    expert: int  #: bytes of one of them in memory
+    always: int  #: bytes that stay in memory beside them: shared experts, biases
+    all: int  #: bytes of all experts; a budget from here on does not bind
+
+
 class MoeLayer:
     """A mixture-of-experts block, packed for one backend and immutable.
 
@@ -131,6 +140,12 @@ class MoeLayer:
     def cache_counts(self) -> CacheCounts:
         """What a memory budget has held and read so far."""
         return CacheCounts(*self._core.cache_counts)
+
+    @property
+    def memory_needs(self) -> MemoryNeeds:
+        """What a memory budget for this layer, once converted, is spent on. All 0 for layers of other devices and of
+        the reference, which cannot have one."""
+        return MemoryNeeds(*self._core.memory_needs)
 
     def explain(self) -> str:
         """What was chosen for this layer, and why better candidates declined."""

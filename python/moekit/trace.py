@@ -6,11 +6,12 @@
 
 The file is text, one JSON value a line, written as the calls happen: a run that is killed leaves what it had.
 
-    {"kind": "moekit routing trace", "version": 1}
-    {"layer": 0, "name": "layer 3", "experts": 128, "top_k": 8, "bytes": 1207959552}    before its first call
+    {"kind": "moekit routing trace", "version": 2}
+    {"layer": 0, "name": "layer 3", "experts": 128, "top_k": 8, "expert_bytes": 9437184, "always_bytes": 7}    before it is called
     [0, [[3, 17, 40], [3, 9, 101]]]            a call of layer 0: the ids of each token; -1 stands for no expert
 
-`experts` are the routed experts that have weights, `bytes` those of all packed weights of the layer.
+`experts` are the routed experts that have weights, `expert_bytes` what one takes in memory (an even share of the packed
+weights where the backend's layers cannot have a memory budget), `always_bytes` what all calls need beside them.
 `moekit trace run.routes` tells from it whether a cache of experts would help (`moekit.cache`)."""
 from __future__ import annotations
 
@@ -21,16 +22,22 @@ import threading
 from typing import Iterator, Mapping, NamedTuple, Optional
 
 from . import layer as _layer
-from .layer import MoeLayer
+from .layer import MemoryNeeds, MoeLayer
 
-KIND, VERSION = "moekit routing trace", 1
+KIND, VERSION = "moekit routing trace", 2
 
 
 class Layer(NamedTuple):
     name: str
     experts: int
     top_k: int
-    bytes: int
+    expert_bytes: int
+    always_bytes: int
+
+    @property
+    def needs(self) -> MemoryNeeds:
+        return MemoryNeeds(self.experts, self.expert_bytes, self.always_bytes,
+                           self.always_bytes + self.experts * self.expert_bytes)
 
 
 class Trace(NamedTuple):
@@ -57,9 +64,11 @@ class _Recorder:
             if number is None:
                 number = len(self._numbers)
                 self._numbers[id(layer)] = (number, layer)
-                router = layer.config["router"]
+                router, needs = layer.config["router"], layer.memory_needs
+                experts = router["num_experts"]
                 self._write({"layer": number, "name": self._names.get(id(layer), f"layer {number}"),
-                             "experts": router["num_experts"], "top_k": router["top_k"], "bytes": layer.nbytes})
+                             "experts": experts, "top_k": router["top_k"],
+                             "expert_bytes": needs.expert or layer.nbytes // experts, "always_bytes": needs.always})
             self._write([number, ids.tolist()])
         return full
 
@@ -83,9 +92,9 @@ _one_at_a_time = threading.Lock()
 
 
 def _layer_of(value: Mapping, where: str) -> Layer:
-    counts = [value.get(key) for key in ("experts", "top_k", "bytes")]
+    counts = [value.get(key) for key in ("experts", "top_k", "expert_bytes", "always_bytes")]
     if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in counts) or counts[0] < 1:
-        raise ValueError(f"{where}: experts, top_k and bytes are {counts}, expected counts")
+        raise ValueError(f"{where}: experts, top_k, expert_bytes and always_bytes are {counts}, expected counts")
     return Layer(str(value.get("name")), *counts)
 
 

@@ -19,6 +19,9 @@ using LayerPtr = std::shared_ptr<MoeLayer>;
 py::dict config_to_dict(const BlockConfig& config);
 BlockConfig config_from_dict(const py::dict& config);
 
+/// (experts, expert, always, all).
+py::tuple to_tuple(const MemoryNeeds& needs);
+
 /// y = layer(x) with x and y arrays of one kind and dtype: the fast path, without routing in or out.
 py::object forward(const MoeLayer& layer, py::handle x, Gradients gradients);
 

@@ -156,6 +156,12 @@ void bind_checkpoint(py::module_& module) {
   module.def("convert_model", &convert);
   module.def("is_converted", &is_converted);
   module.def(
+      "memory_needs",
+      [](const std::string& path, std::int64_t layer, const std::string& experts) {
+        return to_tuple(memory_needs(path, layer, experts));
+      },
+      py::arg("path"), py::arg("layer"), py::arg("experts") = "");
+  module.def(
       "verify_converted",
       [](const std::string& path, std::int64_t layer, const std::string& experts) {
         const ReleaseGil released;

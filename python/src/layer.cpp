@@ -188,6 +188,10 @@ static py::object to_numpy(py::handle object, const std::string& name) {
   return out;
 }
 
+py::tuple to_tuple(const MemoryNeeds& needs) {
+  return py::make_tuple(needs.experts, needs.expert, needs.always, needs.all);
+}
+
 void bind_layer(py::module_& module) {
   module.def("to_numpy", &to_numpy);
   py::class_<MoeLayer, std::shared_ptr<MoeLayer>>(module, "Layer")
@@ -204,6 +208,7 @@ void bind_layer(py::module_& module) {
                                const CacheCounts counts = self.cache_counts();
                                return py::make_tuple(counts.slots, counts.hits, counts.loads);
                              })
+      .def_property_readonly("memory_needs", [](const MoeLayer& self) { return to_tuple(self.memory_needs()); })
       .def("explain", &MoeLayer::explain);
 }
 

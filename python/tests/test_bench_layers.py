@@ -155,7 +155,8 @@ def test_pictures_and_generate(tmp_path, capsys):
     assert [(r["shape"]["phase"], r["shape"]["dtype"]) for r in rows] == [(p, d) for d in ("bfloat16", "int8") for p in ("prefill", "decode")]
     for row in rows:
         assert "moekit" in row["times"] and "transformers eager, bfloat16" in row["times"]
-    assert "tokens/s" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "tokens/s" in out and out.count("2 layers of 8 experts, 2 a token, 64 -> 32 -> 64") == 1
 
 
 def test_pictures_without_matplotlib(monkeypatch, capsys, tmp_path):

@@ -93,7 +93,8 @@ def test_a_recording_has_the_routing_and_changes_no_result(tmp_path):
     for y, (_, (want, _)) in zip(got, expected):
         assert type(y) is type(want) and y.tobytes() == want.tobytes()
     run = trace.load(path)
-    assert run.layers == [("layer 0", 6, 2, first.nbytes), ("the second", 9, 3, second.nbytes)]
+    assert [layer[:3] for layer in run.layers] == [("layer 0", 6, 2), ("the second", 9, 3)]
+    assert [layer.needs for layer in run.layers] == [first.memory_needs, second.memory_needs]
     assert len(run.calls) == 10
     for (number, ids), (layer, (_, routing)) in zip(run.calls, expected):
         assert number == (layer is second) and ids == routing.expert_ids.tolist()
@@ -121,12 +122,12 @@ def test_what_a_killed_run_left_is_read(tmp_path):
     assert len(trace.load(path).calls) == 1
 
 
-HEADER = '{"kind":"moekit routing trace","version":1}\n'
-LAYER = '{"layer":0,"name":"a","experts":4,"top_k":2,"bytes":64}\n'
+HEADER = '{"kind":"moekit routing trace","version":2}\n'
+LAYER = '{"layer":0,"name":"a","experts":4,"top_k":2,"expert_bytes":16,"always_bytes":0}\n'
 
 
 @pytest.mark.parametrize("text,said", [
-    ("", "empty"), ("{}\n", "line 1"), ('{"kind":"moekit routing trace","version":2}\n', "version 1"), ("no json\n", "line 1"),
+    ("", "empty"), ("{}\n", "line 1"), ('{"kind":"moekit routing trace","version":1}\n', "version 2"), ("no json\n", "line 1"),
     (HEADER + "[0,[[1,2]]]\n", "of 0 layers"), (HEADER + LAYER + "[1,[[1,2]]]\n", "of 1 layers"),
     (HEADER + LAYER + "[0,[[1]]]\n", "rows of 2 ids"), (HEADER + LAYER + "[0,[[1,-2]]]\n", "ids from -1"),
     (HEADER + LAYER + "[0,[[1,true]]]\n", "rows of 2 ids"), (HEADER + LAYER + "7\n", "line 3"),
@@ -140,7 +141,7 @@ def test_a_file_that_is_no_trace_is_refused(text, said, tmp_path, capsys):
 
 
 def _write(path, calls, experts=16):
-    lines = [HEADER, json.dumps({"layer": 0, "name": "a", "experts": experts, "top_k": 2, "bytes": 1600}) + "\n"]
+    lines = [HEADER, json.dumps({"layer": 0, "name": "a", "experts": experts, "top_k": 2, "expert_bytes": 100, "always_bytes": 7}) + "\n"]
     path.write_text("".join(lines + [json.dumps([0, rows]) + "\n" for rows in calls]))
 
 
@@ -155,7 +156,7 @@ def test_verdicts(tmp_path, capsys):
     few = verdict([[random.permutation(4)[:2].tolist()] for _ in range(300)])
     assert few["verdict"].startswith("a cache helps") and few["needed"] == 600
     full = few["rates"][-1]
-    assert full["slots"] == 16 and full["lru"] == full["optimal"] == pytest.approx(596 / 600) and full["bytes"] == 1600
+    assert full["slots"] == 16 and full["lru"] == full["optimal"] == pytest.approx(596 / 600) and full["memory_budget"] == 1607
     # In turn through ten experts: LRU gives up just what comes next.
     turn = verdict([[[i % 10, (i + 1) % 10]] for i in range(0, 600, 2)])
     assert turn["verdict"].startswith("LRU does not help") and turn["rates"][0]["lru"] == 0
@@ -173,3 +174,18 @@ def test_a_model_is_recorded(tmp_path, capsys):
     assert [layer.name for layer in run.layers] == [f"model.layers.{i}.mlp" for i in range(4)]
     assert [len(rows) for _, rows in run.calls[4:]] == [1] * 12  # after the prompt three more tokens are read
     assert main(["trace", str(MODEL)]) == 3 and "--out" in capsys.readouterr().err
+
+
+def test_budgets_are_those_that_give_the_slots(tmp_path, capsys):
+    """Of the converted layers, which are smaller than those of the model."""
+    hf, transformers = pytest.importorskip("moekit.hf"), pytest.importorskip("transformers")
+    out, converted = tmp_path / "run.routes", tmp_path / "converted"
+    moekit.convert(MODEL, converted, dtype="int8")
+    asked = ["trace", str(MODEL), "--path", str(converted), "--out", str(out), "--new", "4", "--slots", "1,3"]
+    assert main([*asked, "--json"]) == 0
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL)
+    for rate in json.loads(capsys.readouterr().out)["rates"]:
+        layers = hf.replace_moe(model, path=converted, memory_budget=rate["memory_budget"])
+        assert {layer.cache_counts.slots for layer in layers.values()} == {rate["slots"]}
+    assert main(["trace", str(out), "--slots", "3"]) == 0 and str(rate["memory_budget"]) in capsys.readouterr().out
+    assert main(["trace", str(out), "--path", str(converted)]) == 3 and "--path" in capsys.readouterr().err

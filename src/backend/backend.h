@@ -45,7 +45,7 @@ struct PackedPart {
 struct PackedParts {
   std::string layout;  // the backend's name for its layout, with a version
   std::vector<PackedPart> parts;
-  std::size_t memory_budget = 0;  // for the experts, where parts have a source
+  std::int64_t slots = 0;  // routed experts in memory at a time, where their panels have a source
 };
 
 /// A block's weights in a backend's own layout. Derived classes hold the rest.

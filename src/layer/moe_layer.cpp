@@ -8,6 +8,7 @@
 #include "formats/format.h"
 #include "layer/choose_formats.h"
 #include "layer/forward_checks.h"
+#include "layer/memory_budget.h"
 #include "layer/packed_layer.h"
 #include "layer/rows.h"
 #include "layer/slot_pool.h"
@@ -33,6 +34,7 @@ struct MoeLayer::Impl {
   const Backend& backend;
   RouterTables limits;  // of the tables only the vocabulary: what checking a call's inputs needs
   std::unique_ptr<PackedBlock> packed;
+  MemoryNeeds needs;
   std::unique_ptr<SlotPool> pool;
 };
 
@@ -47,6 +49,7 @@ MoeLayer::MoeLayer(const BlockConfig& config, const BlockTensors& tensors, const
   impl_->notes = tensors.notes;
   if (config.router.source == RouterSource::kHashTable) impl_->limits.vocabulary = tensors.router.tid2eid.shape[0];
   impl_->packed = impl_->backend.pack(config, tensors, impl_->formats, options.device);
+  if (!impl_->backend.layout().empty()) impl_->needs = moekit::memory_needs(impl_->packed->export_parts());
   finish();
 }
 
@@ -77,10 +80,11 @@ MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& option
   impl->limits.vocabulary = layer.dense.router.tid2eid ? layer.dense.router.tid2eid.shape[0] : 0;
   impl->notes = layer.dense.notes;
   const bool map = options.map_files && environment("MOEKIT_MAP_FILES") != "0";
-  const bool budgeted = options.memory_budget != 0 && experts_bytes(layer) > options.memory_budget;
+  const bool budgeted = options.memory_budget != 0 && moekit::memory_needs(layer).all > options.memory_budget;
   impl->source = path + (budgeted ? ", experts read when they are needed" : map ? ", mapped" : ", read into memory");
   const PackedParts parts = budgeted ? budgeted_parts(layer, options.memory_budget) : packed_parts(layer, map);
   impl->packed = impl->backend.import_block(layer.config, layer.dense, formats, parts, options.device);
+  impl->needs = moekit::memory_needs(layer);
   return MoeLayer(std::move(impl));
 }
 
@@ -105,6 +109,7 @@ bool MoeLayer::takes(DType x) const noexcept {
 std::size_t MoeLayer::packed_bytes() const noexcept { return impl_->packed->bytes(); }
 std::size_t MoeLayer::resident_bytes() const noexcept { return impl_->packed->resident_bytes(); }
 CacheCounts MoeLayer::cache_counts() const { return impl_->packed->cache_counts(); }
+MemoryNeeds MoeLayer::memory_needs() const noexcept { return impl_->needs; }
 
 void MoeLayer::forward(const MatrixView& x, const MutableMatrixView& y, const RouteInputs& inputs,
                        const RoutingView* routing, Stream* stream) const {

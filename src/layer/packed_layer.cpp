@@ -7,7 +7,6 @@
 #include <deque>
 
 #include "checkpoint/text.h"
-#include "core/aligned_buffer.h"
 #include "core/float_convert.h"
 #include "layer/block_json.h"
 #include "moekit/error.h"
@@ -154,55 +153,6 @@ PackedParts packed_parts(const PackedLayer& layer, bool map) {
   for (const SafetensorsEntry& entry : layer.file->tensors())
     parts.parts.push_back({entry.name, entry.dtype, entry.shape, {data, data.get() + entry.begin}});
   return parts;
-}
-
-namespace {
-
-constexpr const char* kRoutedPanels = "routed.panels";
-
-bool is_experts(const SafetensorsEntry& entry) {
-  return entry.name.compare(0, 7, "routed.") == 0 || entry.name.compare(0, 7, "shared.") == 0;
-}
-
-/// A tensor of the file.
-class TensorSource final : public PartSource {
- public:
-  TensorSource(std::shared_ptr<const FileStorage> file, std::uint64_t begin) : file_(std::move(file)), begin_(begin) {}
-  void read(std::uint64_t offset, std::size_t bytes, void* out) const override {
-    file_->read_into(begin_ + offset, bytes, out);
-  }
-  void will_need(std::uint64_t offset, std::size_t bytes) const noexcept override {
-    file_->will_need(begin_ + offset, bytes);
-  }
-
- private:
-  std::shared_ptr<const FileStorage> file_;
-  std::uint64_t begin_;
-};
-
-}  // namespace
-
-PackedParts budgeted_parts(const PackedLayer& layer, std::size_t memory_budget) {
-  PackedParts parts = {layer.layout, {}, memory_budget};
-  for (const SafetensorsEntry& entry : layer.file->tensors()) {
-    if (!is_experts(entry)) continue;
-    if (entry.name == kRoutedPanels) {
-      parts.parts.push_back({entry.name, entry.dtype, entry.shape, nullptr,
-                             std::make_shared<TensorSource>(layer.file->storage(), entry.begin)});
-      continue;
-    }
-    const auto memory = std::make_shared<AlignedBuffer>(static_cast<std::size_t>(entry.end - entry.begin));
-    layer.file->storage()->read_into(entry.begin, memory->bytes(), memory->data());
-    parts.parts.push_back({entry.name, entry.dtype, entry.shape, {memory, memory->data()}});
-  }
-  return parts;
-}
-
-std::size_t experts_bytes(const PackedLayer& layer) {
-  std::uint64_t bytes = 0;
-  for (const SafetensorsEntry& entry : layer.file->tensors())
-    if (is_experts(entry)) bytes += entry.end - entry.begin;
-  return static_cast<std::size_t>(bytes);
 }
 
 const Backend& layout_backend(const PackedLayer& layer) { return *find_layout(layer.layout, nullptr); }

@@ -44,10 +44,6 @@ PackedLayer open_packed_layer(const std::string& path);
 
 /// The experts, mapped or read into memory.
 PackedParts packed_parts(const PackedLayer& layer, bool map);
-/// Panels of the routed experts stay in the file, the rest is read into memory.
-PackedParts budgeted_parts(const PackedLayer& layer, std::size_t memory_budget);
-/// Bytes of the experts in the file.
-std::size_t experts_bytes(const PackedLayer& layer);
 /// The backend whose layout it is.
 const Backend& layout_backend(const PackedLayer& layer);
 /// Tensors for any backend: experts are unpacked when they are read, quantised ones to float32.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the weights of a converted layer are, from the header of its file.
+#include "layer/memory_budget.h"
 #include "layer/packed_layer.h"
 #include "models/converted.h"
 
@@ -60,6 +61,10 @@ WeightsInfo inspect_converted_weights(const std::string& path, std::int64_t laye
   info.bits_per_weight = 8.0 * static_cast<double>(info.routed_bytes + info.shared_bytes) / weights;
   info.notes = packed.dense.notes;
   return info;
+}
+
+MemoryNeeds memory_needs(const std::string& path, std::int64_t layer, const std::string& experts) {
+  return memory_needs(open_packed_layer(converted_file(path, layer, experts)));
 }
 
 }  // namespace moekit

@@ -35,20 +35,9 @@ MoeLayer with_budget(const std::string& path, std::size_t budget) {
   return MoeLayer::from_file(path, options);
 }
 
-// What a budget that is too small says: bytes needed at least, and those of one expert.
-struct Sizes {
-  std::size_t least = 0, each = 0;
-  std::size_t of_slots(std::int64_t slots) const { return least + static_cast<std::size_t>(slots - 1) * each; }
-};
-Sizes sizes_of(const std::string& path) {
-  try {
-    with_budget(path, 1);
-  } catch (const std::invalid_argument& error) {
-    const std::string text = error.what();
-    return {std::stoull(text.substr(text.find("at least ") + 9)), std::stoull(text.substr(text.find('(') + 1))};
-  }
-  ADD_FAILURE() << "a budget of one byte was taken";
-  return {};
+MemoryNeeds needs_of(const std::string& path) { return MoeLayer::from_file(path).memory_needs(); }
+std::size_t of_slots(const MemoryNeeds& needs, std::int64_t slots) {
+  return needs.always + static_cast<std::size_t>(slots) * needs.expert;
 }
 
 void expect_same_bits(const Result& a, const Result& b) {
@@ -60,15 +49,19 @@ void expect_same_bits(const Result& a, const Result& b) {
 // Of a layer of nine experts with rows of 200.
 void expect_any_number_of_slots(const std::string& path, Rng& rng) {
   const MoeLayer whole = MoeLayer::from_file(path);
-  const Sizes sizes = sizes_of(path);
+  const MemoryNeeds needs = whole.memory_needs();
+  EXPECT_EQ(needs.experts, 9);
+  EXPECT_EQ(with_budget(path, needs.all).cache_counts().slots, 0);
+  EXPECT_GE(with_budget(path, needs.all - 1).cache_counts().slots, 8);
   for (const std::int64_t slots : {1, 2, 5, 8}) {
-    const MoeLayer layer = with_budget(path, sizes.of_slots(slots));
+    const MoeLayer layer = with_budget(path, of_slots(needs, slots));
     EXPECT_EQ(layer.cache_counts().slots, slots);
-    EXPECT_EQ(with_budget(path, sizes.of_slots(slots + 1) - 1).cache_counts().slots, slots);
+    EXPECT_EQ(with_budget(path, of_slots(needs, slots + 1) - 1).cache_counts().slots, slots);
     // What is not in memory are the other experts; a slot may end on up to 63 bytes of padding.
-    EXPECT_LE(layer.resident_bytes() + static_cast<std::size_t>(9 - slots) * (sizes.each - 63),
+    EXPECT_LE(layer.resident_bytes() + static_cast<std::size_t>(9 - slots) * (needs.expert - 63),
               whole.packed_bytes() + 9 * 63);
     EXPECT_EQ(layer.packed_bytes(), whole.packed_bytes());
+    EXPECT_EQ(layer.memory_needs().least(), needs.least());
     for (const std::int64_t tokens : {1, 2, 30}) {
       const Matrix x = Matrix::random(rng, tokens, 200, DType::kBFloat16);
       expect_same_bits(run(layer, x, {}), run(whole, x, {}));
@@ -116,7 +109,7 @@ TEST(Budget, EveryFormAndRouter) {
         EXPECT_THROW(with_budget(path, 1), UnsupportedError);
         continue;
       }
-      const MoeLayer whole = MoeLayer::from_file(path), layer = with_budget(path, sizes_of(path).of_slots(2));
+      const MoeLayer whole = MoeLayer::from_file(path), layer = with_budget(path, of_slots(needs_of(path), 2));
       EXPECT_EQ(layer.cache_counts().slots, 2);
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
         const Matrix x = Matrix::random(rng, 11, config.expert.input, dtype);
@@ -150,11 +143,11 @@ struct Traffic {
 
 TEST(Budget, WhatACallNeedsStaysAndNothingIsReadTwiceForIt) {
   const Traffic traffic(16, 4);
-  const Sizes sizes = sizes_of(traffic.path);
+  const MemoryNeeds needs = needs_of(traffic.path);
   const MoeLayer whole = MoeLayer::from_file(traffic.path);
   Rng rng(4);
   for (const std::int64_t slots : {4, 5, 9}) {
-    const MoeLayer layer = with_budget(traffic.path, sizes.of_slots(slots));
+    const MoeLayer layer = with_budget(traffic.path, of_slots(needs, slots));
     std::vector<std::int32_t> recent;
     for (int i = 0; i < 200; ++i) {
       std::vector<std::int32_t> all(16), ids;
@@ -180,7 +173,7 @@ TEST(Budget, WhatACallNeedsStaysAndNothingIsReadTwiceForIt) {
 
 TEST(Budget, MoreThanTheSlotsStreamsThroughAFewOfThem) {
   const Traffic traffic(32, 4, 8);
-  const MoeLayer layer = with_budget(traffic.path, sizes_of(traffic.path).of_slots(16));
+  const MoeLayer layer = with_budget(traffic.path, of_slots(needs_of(traffic.path), 16));
   std::vector<std::int32_t> ids(32);
   for (int e = 0; e < 32; ++e) ids[static_cast<std::size_t>(e)] = e;
   traffic.call(layer, ids);
@@ -196,7 +189,7 @@ TEST(Budget, MoreThanTheSlotsStreamsThroughAFewOfThem) {
 TEST(Budget, CallsFromManyThreads) {
   const Traffic traffic(12, 2);
   const MoeLayer whole = MoeLayer::from_file(traffic.path),
-                 layer = with_budget(traffic.path, sizes_of(traffic.path).least);
+                 layer = with_budget(traffic.path, needs_of(traffic.path).least());
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
@@ -211,7 +204,7 @@ TEST(Budget, CallsFromManyThreads) {
 
 TEST(Budget, AFileCutShortIsAnErrorAndTheLayerStaysUsable) {
   const Traffic traffic(8, 1);
-  const MoeLayer layer = with_budget(traffic.path, sizes_of(traffic.path).least);
+  const MoeLayer layer = with_budget(traffic.path, needs_of(traffic.path).least());
   const Result first = traffic.call(layer, {0});
   const std::string bytes = test::read_bytes(traffic.path);
   ASSERT_EQ(::truncate(traffic.path.c_str(), static_cast<off_t>(bytes.size() / 2)), 0);
@@ -266,18 +259,27 @@ TEST(Budget, WhatCannotKeepToItIsRefused) {
   EXPECT_THROW(MoeLayer(config, tensors, options), UnsupportedError);
   options.backend = "reference";
   EXPECT_THROW(MoeLayer::from_file(path, options), UnsupportedError);
+  options.memory_budget = 0;
+  EXPECT_EQ(MoeLayer::from_file(path, options).memory_needs().least(), 0u);
   // Everything fits: nothing is counted, the file is mapped.
   const MoeLayer all = with_budget(path, MoeLayer::from_file(path).packed_bytes());
   EXPECT_EQ(all.cache_counts().slots, 0);
   EXPECT_NE(all.explain().find("mapped"), std::string::npos);
-  const MoeLayer some = with_budget(path, sizes_of(path).least);
+  const std::size_t least = needs_of(path).least();
+  try {
+    with_budget(path, least - 1);
+    ADD_FAILURE() << "a budget below what the layer needs was taken";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("at least " + std::to_string(least) + " "), std::string::npos);
+  }
+  const MoeLayer some = with_budget(path, least);
   EXPECT_NE(some.explain().find("experts in memory: 1 of 4"), std::string::npos) << some.explain();
 }
 
 TEST(Budget, UnpackedWeightsAreThoseOfTheFile) {
   const Traffic traffic(6, 2);
   const MoeLayer whole = MoeLayer::from_file(traffic.path),
-                 layer = with_budget(traffic.path, sizes_of(traffic.path).least);
+                 layer = with_budget(traffic.path, needs_of(traffic.path).least());
   for (std::int64_t e = 5; e >= 0; --e) {
     Matrix a(96, 40, DType::kFloat32), b(96, 40, DType::kFloat32);
     ExpertViews to_a, to_b;

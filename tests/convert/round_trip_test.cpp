@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A layer that went through a file gives the bits of one that did not: every format, form, router and instruction set.
+#include <tuple>
+
 #include "backends/cpu/isa.h"
 #include "conformance/harness.h"
 #include "convert/packed_file.h"
@@ -37,6 +39,10 @@ void expect_round_trip(const BlockConfig& config, const BlockTensors& tensors, R
       const MoeLayer loaded = MoeLayer::from_file(path, options);
       EXPECT_EQ(loaded.format(), plain.format());
       EXPECT_EQ(loaded.packed_bytes(), plain.packed_bytes());
+      const MemoryNeeds file = loaded.memory_needs(), memory = plain.memory_needs();
+      EXPECT_EQ(file.experts, config.router.num_experts);
+      EXPECT_EQ(std::tie(file.experts, file.expert, file.always, file.all),
+                std::tie(memory.experts, memory.expert, memory.always, memory.all));
       EXPECT_NE(loaded.explain().find(map ? "mapped" : "read into memory"), std::string::npos);
       expect_same_bits(loaded, plain, config, rng);
     }

@@ -36,6 +36,14 @@ def _reduced(rows) -> list[str]:
                               for s in (r["shape"] for r in rows) if s.get("of_experts", 0) > s.get("experts", 0)))
 
 
+def _model(rows) -> list[str]:
+    """Which model the cases of generate run."""
+    return list(dict.fromkeys(
+        f"Qwen3-MoE of random weights: {s['layers']} layers of {s['experts']} experts, {s['top_k']} a token, "
+        f"{s['hidden']} -> {s['intermediate']} -> {s['hidden']}; a time is that of all tokens of a sequence"
+        for s in (r["shape"] for r in rows) if "phase" in s))
+
+
 def suite_lines(suite: str, rows) -> list[str]:
     """A line a competitor, its case before the first of them."""
     rows = [r for r in rows if r["suite"] == suite]
@@ -51,7 +59,7 @@ def suite_lines(suite: str, rows) -> list[str]:
                           f"{rate['of_peak']:.0%}"])
             if suite == "generate":
                 lines[-1].append(f"{r['shape']['tokens'] / t['median_s']:.4g}")
-    out = ["", suite, *_reduced(rows), *table(lines)]
+    out = ["", suite, *_model(rows), *_reduced(rows), *table(lines)]
     details = dict.fromkeys(f"{name}: {text}" for r in rows for name, text in r["details"].items() if name in r["times"])
     return out + list(details) + _missing_lines(rows)
 

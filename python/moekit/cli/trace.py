@@ -6,12 +6,13 @@
 
 Hit rates are shares of the experts that calls needed and found in a cache of so many slots a layer: of LRU, of the
 optimal policy (which knows the future and bounds every other), and of tokens that went to experts at random. The first
-use of an expert is a miss for all of them."""
+use of an expert is a miss for all of them. memory_budget is what replace_moe takes to give each layer so many slots, for
+weights in the form that ran: with --path, in that of the converted model."""
 from __future__ import annotations
 
 from pathlib import Path
 
-from .. import cache, trace
+from .. import budget, cache, trace
 
 HELP = "record routing, and whether caching experts would help"
 
@@ -24,12 +25,13 @@ _PROMPT = "The router sends each token to a few of its experts, and "
 def add_arguments(parser) -> None:
     parser.add_argument("source", help="a file of routes, or the folder of a model that transformers loads")
     parser.add_argument("--out", metavar="FILE", help="where the routes of a model go (required for one)")
+    parser.add_argument("--path", metavar="FOLDER", help="run the layers that moekit convert wrote of the model")
     parser.add_argument("--prompt", default=_PROMPT, help="what the model goes on from (bytes where it has no tokenizer)")
     parser.add_argument("--new", type=int, default=128, metavar="N", help="tokens that it makes (default 128)")
     parser.add_argument("--slots", metavar="LIST", help="slots a layer, separated by commas (default: eighths of the experts)")
 
 
-def _generate(folder: str, prompt: str, new: int, out: str) -> None:
+def _generate(folder: str, converted: str | None, prompt: str, new: int, out: str) -> None:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, logging
@@ -43,7 +45,7 @@ def _generate(folder: str, prompt: str, new: int, out: str) -> None:
     else:
         ids = torch.tensor([list(prompt.encode())])
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    layers = hf.replace_moe(model)
+    layers = hf.replace_moe(model, path=converted)
     with trace.record(out, names=layers):
         model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new, min_new_tokens=new)
 
@@ -84,8 +86,8 @@ def analyse(run: trace.Trace, text=None) -> dict:
         per_layer.append({"name": layer.name, "experts": layer.experts, "needed": len(sequence), "different": len(set(sequence)),
                           "lru": cache.lru_hits(sequence, slots), "optimal": [cache.optimal_hits(sequence, n) for n in slots],
                           "random": [_random_hits(sequence, layer.experts, n) for n in slots]})
-    each = sum(layer.bytes / layer.experts for layer in run.layers)
-    rates = [{"slots": n, "bytes": round(each * min(n, experts)),
+    needs = [layer.needs for layer in run.layers]
+    rates = [{"slots": n, "memory_budget": budget.for_slots(needs, n),
               **{policy: sum(layer[policy][i] for layer in per_layer) / max(total, 1) for policy in ("lru", "optimal", "random")}}
              for i, n in enumerate(slots)]
     return {"calls": len(run.calls), "tokens": sum(len(rows) for _, rows in run.calls), "needed": total, "experts": experts,
@@ -114,8 +116,10 @@ def run(args):
             raise ValueError("[trace] a model needs --out FILE for its routes")
         if args.new < 1:
             raise ValueError(f"[trace] --new is {args.new}, expected >= 1")
-        _generate(source, args.prompt, args.new, args.out)
+        _generate(source, args.path, args.prompt, args.new, args.out)
         source = args.out
+    elif args.path:
+        raise ValueError(f"[trace] --path goes with a model, {source} is a file of routes")
     return {"path": source, **analyse(trace.load(source), args.slots)}, 0
 
 
@@ -124,8 +128,8 @@ def render(f) -> str:
     from .inspect import amount
 
     lines = [f"{f['path']}: {len(f['layers'])} layers, {f['calls']} calls, {f['tokens']} tokens, experts needed {f['needed']} times"]
-    lines += table([["slots a layer", "memory", "LRU", "optimal", "random routing"],
-                    *([str(r["slots"]), amount(r["bytes"]), f"{r['lru']:.1%}", f"{r['optimal']:.1%}", f"{r['random']:.1%}"]
+    lines += table([["slots a layer", "memory_budget", "", "LRU", "optimal", "random routing"],
+                    *([str(r["slots"]), str(r["memory_budget"]), amount(r["memory_budget"]), f"{r['lru']:.1%}", f"{r['optimal']:.1%}", f"{r['random']:.1%}"]
                       for r in f["rates"])])
-    lines.append(f["verdict"])
+    lines += [f["verdict"], "budgets: moekit.hf.replace_moe(model, path=FOLDER of moekit convert, memory_budget=BYTES)"]
     return "\n".join(lines)

@@ -25,6 +25,9 @@ UnsupportedError that names the class.
 Checkpoints that transformers dequantises while it loads them (FP8 on a CPU, and others with `dequantize=True`):
 `replace_moe(model, path=path)` takes the blocks from the files, at their published width, and lets go of the
 dequantised weights.
+
+More experts than memory: `replace_moe(model, path=converted, memory_budget=...)` keeps to a budget, and
+`from_pretrained(path, quantization_config=MoekitConfig(converted, memory_budget=...))` never has the experts in memory.
 """
 from __future__ import annotations
 
@@ -36,9 +39,11 @@ from . import _moved
 from ._blocks import replace_moe, restore_block
 from ._calls import calls, reset_calls
 from ._experts import experts_forward
+from ._loading import MoekitConfig
+from ._memory import memory
 from ._shared import restore_shared
 
-__all__ = ["calls", "replace_moe", "reset_calls", "restore"]
+__all__ = ["MoekitConfig", "calls", "memory", "replace_moe", "reset_calls", "restore"]
 
 ALL_EXPERTS_FUNCTIONS.register("moekit", experts_forward)
 ALL_FP8_EXPERTS_FUNCTIONS.register("moekit", experts_forward)

@@ -21,6 +21,7 @@ from .. import CheckpointError, UnsupportedError, _core
 from ..layer import MoeLayer
 from . import _calls, _conditions, _files, _moved, _quantised, _shared
 from ._experts import expert_tensors
+from ._files import Place
 from ._layout import Layout
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks)\.(\d+)\.(?!.*att)")
@@ -28,12 +29,6 @@ _ROUTER = re.compile(r"(?:gate|router)(?:\.(?:gate|wg))?\.(weight|bias)")
 _SELECTION_BIAS = re.compile(r"(?:.*\.)?(?:e_score_correction_bias|expert_bias)")
 _SHARED = re.compile(r"(shared_experts?|shared_mlp)\.(gate|up|down)_proj\.weight")
 _SHARED_GATE = "shared_expert_gate.weight"
-
-
-class Place(NamedTuple):
-    """Where a block belongs."""
-    layer: int
-    experts: str  #: name of the expert set, "" where blocks have one
 
 
 def find_blocks(model: nn.Module, sets: list[str]) -> dict[Place, tuple[str, nn.Module]]:
@@ -117,6 +112,9 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor, *args, **kwargs):
     if reason is None and (moved is None or not moved.intact()):
         moved = _pack(self)
     if reason is not None:
+        if moved is not None and moved.layer.cache_counts.slots:
+            raise UnsupportedError(f"[moekit.hf] {self._moekit_block.name}: {reason}, and transformers' eager code "
+                                   "would need all experts in memory, beyond the memory_budget")
         _calls.fall_back(type(self).__name__, reason)
         if moved is not None:
             moved.restore()
@@ -171,7 +169,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
         return moved
 
 
-def _pack_from_files(block: nn.Module, path: str, place: Place) -> _moved.Moved:
+def _pack_from_files(block: nn.Module, path: str, place: Place, memory_budget: int) -> _moved.Moved:
     """Loads the block's layer and lets go of the module's own weights, which may be on the meta device. Raises
     CheckpointError, UnsupportedError; then nothing has changed."""
     with _moved.lock:
@@ -184,7 +182,8 @@ def _pack_from_files(block: nn.Module, path: str, place: Place) -> _moved.Moved:
                                    "replace_moe(model) without a path")
         # Without shared slots the model computes the shared expert outside the block.
         beside = config["shared"]["count"] > 0 and not any(key.startswith("shared.") for key in slots)
-        layer = _files.load(path, *place, name, config, dtype, int8_activations, reproducible, shared=not beside)
+        layer = _files.load(path, place, name, config, dtype, int8_activations, reproducible, memory_budget,
+                            shared=not beside)
         moved = _moved.Moved(layer, slots, parts, None)
         _silence(block)
         # What is put in the place of these weights later is packed as it is.
@@ -197,7 +196,7 @@ def _silence(block: nn.Module) -> None:
         child.__dict__["forward"] = types.MethodType(_silent, child)
 
 
-def _block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
+def block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
     """What the configuration says of the model, and the configuration of each of its blocks. Raises CheckpointError."""
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)
@@ -212,7 +211,7 @@ def _block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
 
 @torch.no_grad()
 def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False, reproducible: bool = False,
-                path: str | os.PathLike | None = None) -> dict[str, MoeLayer]:
+                path: str | os.PathLike | None = None, memory_budget: int = 0) -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
@@ -237,21 +236,31 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     the parameters. A checkpoint of another configuration is a CheckpointError that says what differs; the router's
     weights are those of the checkpoint too.
 
+    memory_budget: bytes of packed experts that may be in memory, of all blocks together; 0 is no limit. For a path that
+    `moekit convert` wrote. Each layer keeps what all its calls need (shared experts, biases) and the same share of its
+    experts, and reads others from the file when a call needs them, as in `moekit.load_layer(memory_budget=)`; results
+    have the same bits. `memory(model)` tells what is held and was read, `moekit trace` which budget can pay. A call
+    that would be left to transformers (gradients, training mode, ...) is an UnsupportedError then: eager code needs all
+    weights. The ways back to parameters (`restore`, `state_dict`, `.to`) need memory for them, budget or not. For models
+    that do not fit before they are replaced see `MoekitConfig`.
+
     Returns name of the block -> its layer. Raises CheckpointError (a ValueError) for a family or a tensor that is not
-    known and for blocks that are not found; UnsupportedError; blocks already replaced then stay replaced, and
+    known and for blocks that are not found; UnsupportedError, also for a budget without a converted path; ValueError
+    for a budget that is too small, which names the smallest that will do; blocks already replaced then stay replaced, and
     `restore(model)` undoes them.
     """
     path = None if path is None else _files.local_path(path)
-    info, configs = _block_configs(model)
+    info, configs = block_configs(model)
     blocks = find_blocks(model, info["expert_sets"])
     if missing := sorted({place.layer for place in configs if place not in blocks}):
         raise CheckpointError(f"[replace_moe] no block with experts in layers {missing} of {type(model).__name__}, "
                               f"family {info['family']}")
+    budgets = _files.budgets(path, list(configs), memory_budget)
     layers = {}
     for place, config in configs.items():
         name, block = blocks[place]
         block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations, reproducible)
-        moved = _pack(block) if path is None else _pack_from_files(block, path, place)
+        moved = _pack(block) if path is None else _pack_from_files(block, path, place, budgets[place])
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)
         block.__dict__["_moekit_returns_more"] = isinstance(_own_forward(block, hidden), tuple)

@@ -2,8 +2,6 @@
 #include "backends/cpu/expert_cache.h"
 
 #include <algorithm>
-#include <stdexcept>
-#include <string>
 
 #include "backends/cpu/group_layout.h"
 #include "core/thread_pool.h"
@@ -17,15 +15,6 @@ constexpr std::int64_t kPiece = std::int64_t{1} << 20;
 std::int64_t stride_of(std::int64_t bytes) { return round_up(bytes, kLineBytes); }
 
 }  // namespace
-
-std::int64_t cache_slots(std::size_t budget, std::size_t fixed, std::int64_t expert_bytes, std::int64_t experts) {
-  const auto each = static_cast<std::size_t>(stride_of(expert_bytes));
-  if (budget < fixed || budget - fixed < each)
-    throw std::invalid_argument("[load] memory_budget is " + std::to_string(budget) +
-                                " bytes, the layer needs at least " + std::to_string(fixed + each) + " (" +
-                                std::to_string(each) + " for one expert)");
-  return std::min(experts, static_cast<std::int64_t>((budget - fixed) / each));
-}
 
 ExpertCache::ExpertCache(const ExpertGroup& group, std::shared_ptr<const PartSource> source, std::int64_t bytes,
                          std::int64_t slots)

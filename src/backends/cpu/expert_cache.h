@@ -59,7 +59,4 @@ class ExpertCache {
   mutable std::mutex mutex_;
 };
 
-/// Slots that a budget leaves beside `fixed` bytes. Throws std::invalid_argument where it leaves none.
-std::int64_t cache_slots(std::size_t budget, std::size_t fixed, std::int64_t expert_bytes, std::int64_t experts);
-
 }  // namespace moekit::cpu

@@ -54,15 +54,8 @@ CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& dense, const B
   routed = import_group(config.expert, config.router.num_experts, formats.routed, elements, "routed.", parts);
   if (config.shared.count != 0)
     shared = import_group(config.shared.expert, config.shared.count, formats.shared, elements, "shared.", parts);
-  if (routed.storage.data() == nullptr) {
-    if (config.router.all_experts)
-      throw UnsupportedError("[load] memory_budget is " + std::to_string(parts.memory_budget) +
-                             " bytes, but every call needs all experts of a dense softmax module");
-    const std::int64_t bytes = expert_sizes(routed).bytes;
-    const std::size_t fixed = routed.bytes() + shared.bytes();
-    cache = std::make_unique<ExpertCache>(routed, routed_panels(parts).source, bytes,
-                                          cache_slots(parts.memory_budget, fixed, bytes, config.router.num_experts));
-  }
+  if (routed.storage.data() == nullptr)
+    cache = std::make_unique<ExpertCache>(routed, routed_panels(parts).source, expert_sizes(routed).bytes, parts.slots);
   pack_dense(dense);
 }
 
