@@ -114,7 +114,7 @@ struct I8mmPanels {
 
 constexpr IntKernels i8mm_int_kernels() {
   using Sweep = IntSweep<I8mmPanels>;
-  return {int_gather<NeonDot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, false};
+  return {int_gather<NeonDot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, nullptr};
 }
 
 }  // namespace
