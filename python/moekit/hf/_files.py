@@ -27,11 +27,11 @@ def local_path(path: str | os.PathLike) -> str:
 
 
 def load(path: str, index: int, experts: str, name: str, config: dict, dtype: str, int8_activations: bool,
-         reproducible: bool, shared: bool) -> MoeLayer:
+         reproducible: bool, bf16_split: bool, shared: bool) -> MoeLayer:
     """Layer `index`, of this expert set, with or without shared experts; it must be of the model's configuration. Raises
     CheckpointError, UnsupportedError."""
     core = _core.load_layer(path, index, dtype, int8_activations=int8_activations, reproducible=reproducible,
-                            experts=experts, shared=shared)
+                            experts=experts, shared=shared, bf16_split=bf16_split)
     layer = MoeLayer._wrap(core, _core.inspect_model(path)["family"])
     if not shared:
         config = {**config, "shared": layer.config["shared"]}

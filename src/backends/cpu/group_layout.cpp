@@ -28,6 +28,7 @@ Projection projection(const Half& first, const Half& second, std::int64_t panels
     p.steps = ceil_div(made, step_columns(p.weight));
     p.panel_bytes = checked_mul(p.steps, kStepBytes, "panel");
     p.bf16z = first.exceptions >= 0;
+    p.split = elements.split && p.weight == DType::kFloat32 && cols >= kSplitColumns;
     if (p.bf16z) p.compressed = {p.steps, first.exceptions}, p.panel_bytes = p.compressed.bytes();
     return p;
   }
@@ -51,7 +52,8 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
   const bool short_rows = chosen.bf16.activation == DType::kBFloat16 && plain == DType::kBFloat16;
   const bool fixed_point = chosen.integer.fixed_point && !short_rows && !formats.reproducible;
   const int digits = formats.int8_activations ? 1 : fixed_point ? kFixedPointDigits : 0;
-  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, digits, formats.int8_activations};
+  const bool split = formats.bf16_split && chosen.table->split.up != nullptr;
+  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, digits, formats.int8_activations, split};
 }
 
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,

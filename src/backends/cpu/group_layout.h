@@ -22,6 +22,7 @@ struct StepElements {
   DType plain, quantised;
   int digits = 0;                 // of rows of integers, for groups whose codes all meet integers; 0: none do
   bool int8_activations = false;  // such rows were asked for: groups that they do not fit are an error
+  bool split = false;             // float32 projections go through kernels of bfloat16 parts
 };
 /// They depend on the formats and, for quantised ones, on the kernels; never on the batch.
 StepElements step_elements(const BlockFormats& formats, const ChosenKernels& chosen);
