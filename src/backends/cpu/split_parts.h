@@ -81,16 +81,18 @@ struct PanelLargest {
 };
 
 /// Steps [first, first + count) of 32 k of a panel of `steps` steps of 16 k: of each the two tiles of a part, then
-/// those of the next.
+/// those of the next. `upcoming`: what to bring meanwhile.
 inline void split_panel(const std::byte* panel, std::int64_t steps, std::int64_t first, std::int64_t count,
-                        std::byte* out, PanelLargest& largest) noexcept {
+                        std::byte* out, PanelLargest& largest, Upcoming upcoming) noexcept {
+  const std::int64_t lines = upcoming.each(4, count);
   for (std::int64_t s = first; s < first + count; ++s, out += kParts * kStepBytes)
     for (int tile = 0; tile < 2; ++tile) {
       Largest seen = largest.tile[tile];
       for (int half = 0; half < 2; ++half) {
-        std::byte* lines = out + tile * kSegmentBytes + half * kSegmentBytes / 2;
+        upcoming.step(lines);
+        std::byte* pairs = out + tile * kSegmentBytes + half * kSegmentBytes / 2;
         if (2 * s + half >= steps) {  // k beyond the panel
-          for (int p = 0; p < kParts; ++p) std::memset(lines + p * kStepBytes, 0, kSegmentBytes / 2);
+          for (int p = 0; p < kParts; ++p) std::memset(pairs + p * kStepBytes, 0, kSegmentBytes / 2);
           continue;
         }
         const std::byte* from = panel + (2 * s + half) * kStepBytes + tile * kSegmentBytes;
@@ -101,7 +103,7 @@ inline void split_panel(const std::byte* panel, std::int64_t steps, std::int64_t
           seen.add(y);
           const Parts even = split(x), odd = split(y);
 #pragma GCC unroll 3
-          for (int p = 0; p < kParts; ++p) store(lines + p * kStepBytes + i * kLineBytes, pair(even.at[p], odd.at[p]));
+          for (int p = 0; p < kParts; ++p) store(pairs + p * kStepBytes + i * kLineBytes, pair(even.at[p], odd.at[p]));
         }
       }
       largest.tile[tile] = seen;

@@ -81,11 +81,13 @@ struct SplitSweep {
       PanelLargest largest;
       for (std::int64_t s = 0; s < steps; s += kSplitSteps) {
         const std::int64_t count = std::min(kSplitSteps, steps - s);
-        split_panel(panel, args.steps, s, count, args.unpacked, largest);
-        // Each group of rows brings its share of what is split next.
+        // Half of what is split next is brought during this, the other half by the groups of rows, each its share:
+        // with one group both take about as long.
         const std::byte* next = s + count < steps ? panel + (s + count) * 2 * kStepBytes : following;
-        constexpr std::int64_t kLines = kSplitSteps * 2 * kStepBytes / kLineBytes;
+        constexpr std::int64_t kHalf = kSplitSteps * kStepBytes, kLines = kHalf / kLineBytes;
+        split_panel(panel, args.steps, s, count, args.unpacked, largest, {next, next != nullptr ? kLines : 0});
         Upcoming upcoming{next, next != nullptr ? ceil_div(kLines, groups) : 0};
+        if (next != nullptr) upcoming.at += kHalf;
         const std::byte* a = args.a + s * kParts * kSegmentBytes;
         for (std::int64_t first = 0; first < args.rows; first += Gemm::kGroup) {
           Gemm::block(a + first / kBlockRows * block_bytes, block_bytes, std::min(Gemm::kGroup, args.rows - first),
