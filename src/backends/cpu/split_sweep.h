@@ -3,6 +3,8 @@
 // them. Rows and panels that parts cannot hold go through the float32 kernels, with their bits.
 #pragma once
 
+#include <type_traits>
+
 #include "backends/cpu/rows.h"
 #include "backends/cpu/split_parts.h"
 #include "backends/cpu/sweep.h"
@@ -81,8 +83,8 @@ struct SplitSweep {
       PanelLargest largest;
       for (std::int64_t s = 0; s < steps; s += kSplitSteps) {
         const std::int64_t count = std::min(kSplitSteps, steps - s);
-        // Half of what is split next is brought during this, the other half by the groups of rows, each its share:
-        // with one group both take about as long.
+        // Half of what is split next is brought during this, the other half by the groups of rows, each its share: with
+        // one group both take 2000 to 3000 cycles by count (7200 vector instructions, 96 products of 16 to 26 cycles).
         const std::byte* next = s + count < steps ? panel + (s + count) * 2 * kStepBytes : following;
         constexpr std::int64_t kHalf = kSplitSteps * kStepBytes, kLines = kHalf / kLineBytes;
         split_panel(panel, args.steps, s, count, args.unpacked, largest, {next, next != nullptr ? kLines : 0});
