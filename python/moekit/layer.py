@@ -59,7 +59,7 @@ class MoeLayer:
     @classmethod
     def from_arrays(cls, config: Mapping[str, Any], tensors: Mapping[str, Any], *, dtype: str = "auto",
                     device: str = "cpu", backend: str = "auto", int8_activations: bool = False,
-                    reproducible: bool = False) -> "MoeLayer":
+                    reproducible: bool = False, bf16_split: bool = True) -> "MoeLayer":
         """A layer from a configuration and its weights.
 
         config: nested dict with the fields of the C++ BlockConfig and snake_case enum names, e.g.
@@ -73,13 +73,13 @@ class MoeLayer:
             Shared experts the same under "shared.", and "shared_gate" [H]. A gate, up or down may be a `QuantTensor`.
         dtype: "auto" keeps the weights' own; or a weight format's name: weights in another one are converted.
         backend: "auto", or one to force.
-        int8_activations, reproducible: as for `load_layer`.
+        int8_activations, reproducible, bf16_split: as for `load_layer`.
 
         Raises ValueError (CheckpointError for tensors, UnsupportedError for declined configurations), TypeError.
         """
         arrays = {name: t._core if isinstance(t, QuantTensor) else t for name, t in tensors.items()}
-        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend, int8_activations, reproducible),
-                         "arrays")
+        return cls._wrap(_core.from_arrays(dict(config), arrays, dtype, device, backend, int8_activations, reproducible,
+                                           bf16_split), "arrays")
 
     def __call__(self, x, *, return_routing: bool = False, token_ids=None, expert_ids=None, weights=None):
         """y = layer(x), or (y, Routing) when `return_routing`.
@@ -183,7 +183,7 @@ def _total_memory() -> int:
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
                nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False,
-               memory_budget: int = 0, experts: str = "", reproducible: bool = False) -> MoeLayer:
+               memory_budget: int = 0, experts: str = "", reproducible: bool = False, bf16_split: bool = True) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -216,6 +216,9 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         for weights of every format. Slower where the fastest kernels round in their own way (AMX, AVX512-BF16, fixed
         point) and are not used; `docs/cpu.md` has the times. On the CPU only: other devices and the reference are an
         UnsupportedError.
+    bf16_split: float32 experts may be multiplied as three bfloat16 parts, where the processor multiplies bfloat16 so much
+        faster that it pays (AMX): as accurate as float32 products, in other bits; `layer.explain()` says whether they
+        are. Of no effect with `reproducible` and on other backends than the CPU's.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """
@@ -223,7 +226,7 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     core = _core.load_layer(path, layer, dtype, device, backend, nonfinite_scales, mmap, int8_activations, memory_budget,
-                            reproducible, experts)
+                            reproducible, experts, bf16_split=bf16_split)
     return MoeLayer._wrap(core, _core.inspect_model(path)["family"])
 
 

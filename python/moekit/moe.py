@@ -33,7 +33,7 @@ class MoE:
     bfloat16, and the kernels' copy has the same bits in three quarters of the bytes. seed: of the initial
     parameters, uniform in +-1/sqrt(input_dim) as torch.nn.Linear draws them. device: where the module computes, "cpu",
     "cuda[:N]" or "ascend[:N]"; arrays are in host memory all the same. int8_activations: as for `load_layer`, with
-    "int8", "int4" or "mxfp4". reproducible: as for `load_layer`.
+    "int8", "int4" or "mxfp4". reproducible, bf16_split: as for `load_layer`.
 
     Parameters are named as in the PyTorch module: `experts.i.weight` [output_dim, input_dim], `experts.i.bias`
     [output_dim], `gate.weight` [num_experts, input_dim], `gate.bias` [num_experts]. They are held once as arrays and
@@ -41,12 +41,14 @@ class MoE:
     """
 
     def __init__(self, num_experts: int, input_dim: int, output_dim: int, *, dtype: str = "float32", seed: int = 0,
-                 device: str = "cpu", int8_activations: bool = False, reproducible: bool = False):
+                 device: str = "cpu", int8_activations: bool = False, reproducible: bool = False,
+                 bf16_split: bool = True):
         for name, value in (("num_experts", num_experts), ("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"[MoE] {name} is {value!r}, expected an integer >= 1")
         self.num_experts, self.input_dim, self.output_dim = int(num_experts), int(input_dim), int(output_dim)
         self._device, self._int8_activations, self._reproducible = device, bool(int8_activations), bool(reproducible)
+        self._bf16_split = bool(bf16_split)
         kind, bound = _numpy_dtype(dtype), self.input_dim**-0.5
         self._format = dtype if dtype in _PACKED else "auto"
         random = np.random.default_rng(seed)
@@ -67,7 +69,7 @@ class MoE:
         layer = _core.make_moe(
             parameters["gate.weight"], parameters["gate.bias"], [parameters[f"experts.{i}.weight"] for i in experts],
             [parameters[f"experts.{i}.bias"] for i in experts], self.input_dim, self.output_dim, self._format, self._device,
-            "auto", self._int8_activations, self._reproducible)
+            "auto", self._int8_activations, self._reproducible, self._bf16_split)
         self._parameters, self._layer, self._forward = parameters, layer, layer.forward
 
     def __call__(self, x):
@@ -101,7 +103,7 @@ class MoE:
         for i, expert in enumerate(experts):
             state[f"experts.{i}.weight"], state[f"experts.{i}.bias"] = expert.weight.detach(), _bias(expert)
         self = cls.__new__(cls)
-        self._device, self._int8_activations, self._reproducible = device, False, False
+        self._device, self._int8_activations, self._reproducible, self._bf16_split = device, False, False, True
         self.num_experts = len(experts)
         self.output_dim, self.input_dim = (int(n) for n in experts[0].weight.shape)
         self._format = "auto"
@@ -123,7 +125,7 @@ class MoE:
 
     def __reduce__(self):
         return _restore, (self.num_experts, self.input_dim, self.output_dim, self.state_dict(), self._format, self._device,
-                          self._int8_activations, self._reproducible)
+                          self._int8_activations, self._reproducible, self._bf16_split)
 
 
 def _bias(linear):
@@ -132,9 +134,11 @@ def _bias(linear):
 
 
 def _restore(num_experts: int, input_dim: int, output_dim: int, state: dict[str, Any], form: str = "auto",
-             device: str = "cpu", int8_activations: bool = False, reproducible: bool = False) -> MoE:
+             device: str = "cpu", int8_activations: bool = False, reproducible: bool = False,
+             bf16_split: bool = True) -> MoE:
     moe = MoE.__new__(MoE)
     moe._format, moe._device, moe._int8_activations, moe._reproducible = form, device, int8_activations, reproducible
+    moe._bf16_split = bf16_split
     moe.num_experts, moe.input_dim, moe.output_dim = num_experts, input_dim, output_dim
     moe.load_state_dict(state)
     return moe

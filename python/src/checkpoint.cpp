@@ -133,7 +133,7 @@ void bind_checkpoint(py::module_& module) {
       "load_layer",
       [](const std::string& path, std::int64_t layer, const std::string& dtype, const std::string& device,
          const std::string& backend, bool nonfinite_scales, bool map_files, bool int8_activations,
-         std::int64_t memory_budget, bool reproducible, const std::string& experts, bool shared) {
+         std::int64_t memory_budget, bool reproducible, const std::string& experts, bool shared, bool bf16_split) {
         if (memory_budget < 0)
           throw py::value_error("[load] memory_budget is " + std::to_string(memory_budget) +
                                 " bytes, expected from 0 (no limit)");
@@ -144,7 +144,8 @@ void bind_checkpoint(py::module_& module) {
                                    map_files,
                                    int8_activations,
                                    static_cast<std::size_t>(memory_budget),
-                                   reproducible};
+                                   reproducible,
+                                   bf16_split};
         const ReleaseGil released;
         return std::make_shared<MoeLayer>(shared ? load_layer(path, layer, options, experts)
                                                  : load_routed(path, layer, options, experts));
@@ -152,7 +153,7 @@ void bind_checkpoint(py::module_& module) {
       py::arg("path"), py::arg("layer"), py::arg("dtype") = "auto", py::arg("device") = "cpu",
       py::arg("backend") = "auto", py::arg("nonfinite_scales") = false, py::arg("map_files") = true,
       py::arg("int8_activations") = false, py::arg("memory_budget") = 0, py::arg("reproducible") = false,
-      py::arg("experts") = "", py::arg("shared") = true);
+      py::arg("experts") = "", py::arg("shared") = true, py::arg("bf16_split") = true);
   module.def("convert_model", &convert);
   module.def("is_converted", &is_converted);
   module.def(

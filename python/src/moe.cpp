@@ -165,30 +165,30 @@ LayerPtr from_arrays(const py::dict& config_dict, const py::dict& arrays, const 
 }
 
 LayerOptions options_of(const std::string& dtype, const std::string& device, const std::string& backend,
-                        bool int8_activations, bool reproducible) {
+                        bool int8_activations, bool reproducible, bool bf16_split) {
   LayerOptions options{dtype, parse_device(device), backend};
   options.int8_activations = int8_activations;
   options.reproducible = reproducible;
+  options.bf16_split = bf16_split;
   return options;
 }
 
 }  // namespace
 
 void bind_moe(py::module_& module) {
-  module.def("make_moe",
-             [](const py::object& gate_weight, const py::object& gate_bias, const py::list& weights,
-                const py::list& biases, std::int64_t input_dim, std::int64_t output_dim, const std::string& dtype,
-                const std::string& device, const std::string& backend, bool int8_activations, bool reproducible) {
-               if (biases.size() != weights.size())
-                 throw py::value_error("[MoE] one bias (or None) an expert is needed");
-               return make_moe(gate_weight, gate_bias, weights, biases, input_dim, output_dim,
-                               options_of(dtype, device, backend, int8_activations, reproducible));
-             });
-  module.def("from_arrays",
-             [](const py::dict& config, const py::dict& tensors, const std::string& dtype, const std::string& device,
-                const std::string& backend, bool int8_activations, bool reproducible) {
-               return from_arrays(config, tensors, options_of(dtype, device, backend, int8_activations, reproducible));
-             });
+  module.def("make_moe", [](const py::object& gate_weight, const py::object& gate_bias, const py::list& weights,
+                            const py::list& biases, std::int64_t input_dim, std::int64_t output_dim,
+                            const std::string& dtype, const std::string& device, const std::string& backend,
+                            bool int8_activations, bool reproducible, bool bf16_split) {
+    if (biases.size() != weights.size()) throw py::value_error("[MoE] one bias (or None) an expert is needed");
+    return make_moe(gate_weight, gate_bias, weights, biases, input_dim, output_dim,
+                    options_of(dtype, device, backend, int8_activations, reproducible, bf16_split));
+  });
+  module.def("from_arrays", [](const py::dict& config, const py::dict& tensors, const std::string& dtype,
+                               const std::string& device, const std::string& backend, bool int8_activations,
+                               bool reproducible, bool bf16_split) {
+    return from_arrays(config, tensors, options_of(dtype, device, backend, int8_activations, reproducible, bf16_split));
+  });
 }
 
 }  // namespace moekit::python

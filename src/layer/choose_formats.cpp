@@ -79,6 +79,7 @@ BlockFormats choose_formats(const BlockConfig& config, const BlockTensors& tenso
   formats.int8_activations = options.int8_activations;
   formats.may_compress = options.dtype == "auto";
   formats.reproducible = options.reproducible;
+  formats.bf16_split = options.bf16_split;
   formats.routed = formats_of(tensors.experts, plain, options.dtype);
   formats.shared = config.shared.count > 0 ? formats_of(tensors.shared, plain, options.dtype) : formats.routed;
   return formats;

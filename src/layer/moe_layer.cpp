@@ -76,6 +76,7 @@ MoeLayer MoeLayer::from_file(const std::string& path, const LayerOptions& option
   BlockFormats formats = layer.formats;
   formats.int8_activations = options.int8_activations;
   formats.reproducible = options.reproducible;
+  formats.bf16_split = options.bf16_split;
   auto impl = std::make_unique<Impl>(layer.config, formats, options);
   impl->limits.vocabulary = layer.dense.router.tid2eid ? layer.dense.router.tid2eid.shape[0] : 0;
   impl->notes = layer.dense.notes;

@@ -11,13 +11,6 @@
 namespace moekit::conformance {
 namespace {
 
-std::vector<Target> cpu_targets() {
-  std::vector<Target> found;
-  for (const Target& target : targets())
-    if (target.backend == "cpu") found.push_back(target);
-  return found;
-}
-
 struct Bf16z : testing::TestWithParam<Target> {};
 
 // Weights by bit pattern, every matrix anew.

@@ -64,6 +64,13 @@ const std::vector<Target>& targets() {
   return list;
 }
 
+std::vector<Target> cpu_targets() {
+  std::vector<Target> found;
+  for (const Target& target : targets())
+    if (target.backend == "cpu") found.push_back(target);
+  return found;
+}
+
 double slack() {
   static const std::string text = environment("MOEKIT_TEST_SLACK");
   return text.empty() ? 1.0 : std::stod(text);
@@ -98,10 +105,15 @@ void survive(const DeviceError&, int attempt) {
 
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                     const std::string& dtype, bool int8_activations) {
-  const ForcedIsa forced(target.isa);
   LayerOptions options;
   options.int8_activations = int8_activations;
   options.dtype = dtype;
+  return make_layer(target, config, tensors, options);
+}
+
+MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
+                    LayerOptions options) {
+  const ForcedIsa forced(target.isa);
   options.backend = target.backend;
   options.device.kind = backend_by_name(target.backend).device();
   return despite_faults([&] { return MoeLayer(config, tensors, options); });

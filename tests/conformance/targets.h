@@ -22,6 +22,8 @@ inline void PrintTo(const Target& target, std::ostream* out) { *out << target.na
 
 /// Also prints "not tested: <isa>" for kernels of the library that this machine cannot run.
 const std::vector<Target>& targets();
+/// Those of the CPU backend.
+std::vector<Target> cpu_targets();
 
 /// MOEKIT_TEST_SLACK, 1 if unset: how many times further off a device may be that is made less exact on purpose.
 double slack();
@@ -49,6 +51,8 @@ auto despite_faults(const Action& action) {
 /// A layer packed for a target.
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                     const std::string& dtype, bool int8_activations = false);
+/// The same with these options; backend and device are the target's.
+MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors, LayerOptions options);
 /// The same without the layer around it.
 std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                                         const std::string& dtype);

@@ -145,6 +145,7 @@ class _Block(NamedTuple):
     dtype: str
     int8_activations: bool
     reproducible: bool
+    bf16_split: bool
 
 
 def _pack(block: nn.Module) -> _moved.Moved:
@@ -152,7 +153,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(block.experts)) is not None:
             moved.restore()
-        name, config, dtype, int8_activations, reproducible = block._moekit_block
+        name, config, dtype, int8_activations, reproducible, bf16_split = block._moekit_block
         tensors, slots, parts = _gather(block, name)
         parameters = {key: slot.owner._parameters[slot.name] for key, slot in slots.items()}
         quantised = [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]
@@ -163,7 +164,7 @@ def _pack(block: nn.Module) -> _moved.Moved:
         if not any(key.startswith("shared.") for key in tensors):
             config = {**config, "shared": {"count": 0}}  # Granite's shared expert stands beside the block
         layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations,
-                                     reproducible=reproducible)
+                                     reproducible=reproducible, bf16_split=bf16_split)
         moved = _moved.Moved(layer, slots, parts, dtype)
         _silence(block)
         return moved
@@ -175,14 +176,14 @@ def _pack_from_files(block: nn.Module, path: str, place: Place, memory_budget: i
     with _moved.lock:
         if (moved := _moved.moved_of(block.experts)) is not None:
             moved.restore()
-        name, config, dtype, int8_activations, reproducible = block._moekit_block
+        name, config, dtype, int8_activations, reproducible, bf16_split = block._moekit_block
         _, slots, parts = _gather(block, name)
         if quantised := [key for key, slot in slots.items() if _quantised.is_quantised(*slot)]:
             raise UnsupportedError(f"[replace_moe] {name}: {quantised[0]} is quantised in the model already: call "
                                    "replace_moe(model) without a path")
         # Without shared slots the model computes the shared expert outside the block.
         beside = config["shared"]["count"] > 0 and not any(key.startswith("shared.") for key in slots)
-        layer = _files.load(path, place, name, config, dtype, int8_activations, reproducible, memory_budget,
+        layer = _files.load(path, place, name, config, dtype, int8_activations, reproducible, bf16_split, memory_budget,
                             shared=not beside)
         moved = _moved.Moved(layer, slots, parts, None)
         _silence(block)
@@ -211,7 +212,8 @@ def block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
 
 @torch.no_grad()
 def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False, reproducible: bool = False,
-                path: str | os.PathLike | None = None, memory_budget: int = 0) -> dict[str, MoeLayer]:
+                bf16_split: bool = True, path: str | os.PathLike | None = None,
+                memory_budget: int = 0) -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 
     Works for the families that `moekit.load_layer` knows, with or without transformers' experts hook; the model's
@@ -225,7 +227,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     what comes back from there (`restore`, `state_dict`) are the converted values in the parameters' dtype. Weights that
     are quantised already stay in their own format, any other is an UnsupportedError.
 
-    int8_activations, reproducible: as for `moekit.load_layer`.
+    int8_activations, reproducible, bf16_split: as for `moekit.load_layer`.
 
     path: the checkpoint that the model was loaded from (folder, GGUF file, folder of `moekit convert`, or a name in the
     hub's local cache). Blocks are then loaded from it with `moekit.load_layer(path, layer, dtype)`, at their published
@@ -259,7 +261,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
     layers = {}
     for place, config in configs.items():
         name, block = blocks[place]
-        block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations, reproducible)
+        block.__dict__["_moekit_block"] = _Block(name, config, dtype, int8_activations, reproducible, bf16_split)
         moved = _pack(block) if path is None else _pack_from_files(block, path, place, budgets[place])
         probe = next(t for key, t in block.named_parameters() if _ROUTER.fullmatch(key))
         hidden = torch.zeros(1, 1, config["expert"]["input"], dtype=probe.dtype)
@@ -269,7 +271,7 @@ def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool
         if config["shared"]["count"] and [place.experts] == info["expert_sets"][-1:]:  # once for all sets of a layer
             beside = name.rpartition(".")[0] + ".shared_experts"
             layers[beside] = _shared.replace_shared(model.get_submodule(beside), beside, config["shared"]["expert"],
-                                                    dtype, int8_activations, reproducible)
+                                                    dtype, int8_activations, reproducible, bf16_split)
     return layers
 
 

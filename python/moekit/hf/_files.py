@@ -54,11 +54,11 @@ def budgets(path: str | None, places: list[Place], memory_budget: int) -> dict[P
 
 
 def load(path: str, place: Place, name: str, config: dict, dtype: str, int8_activations: bool, reproducible: bool,
-         memory_budget: int, shared: bool) -> MoeLayer:
+         bf16_split: bool, memory_budget: int, shared: bool) -> MoeLayer:
     """The layer of this place, with or without shared experts; it must be of the model's configuration. Raises
     CheckpointError, UnsupportedError."""
     core = _core.load_layer(path, place.layer, dtype, int8_activations=int8_activations, reproducible=reproducible,
-                            memory_budget=memory_budget, experts=place.experts, shared=shared)
+                            bf16_split=bf16_split, memory_budget=memory_budget, experts=place.experts, shared=shared)
     layer = MoeLayer._wrap(core, _core.inspect_model(path)["family"])
     if not shared:
         config = {**config, "shared": layer.config["shared"]}

@@ -22,6 +22,7 @@ class _Shared(NamedTuple):
     dtype: str
     int8_activations: bool
     reproducible: bool
+    bf16_split: bool
 
 
 def _parts(tensors: dict):
@@ -34,7 +35,7 @@ def _pack(mlp: nn.Module) -> _moved.Moved:
     with _moved.lock:
         if (moved := _moved.moved_of(mlp.down_proj)) is not None:
             moved.restore()
-        name, expert, dtype, int8_activations, reproducible = mlp._moekit_shared
+        name, expert, dtype, int8_activations, reproducible, bf16_split = mlp._moekit_shared
         slots = {part: _moved.Slot(mlp.get_submodule(f"{part}_proj"), "weight") for part in _PARTS}
         known = {f"{part}_proj.weight" for part in _PARTS}
         if extra := [key for key, _ in [*mlp.named_parameters(), *mlp.named_buffers()]
@@ -49,7 +50,7 @@ def _pack(mlp: nn.Module) -> _moved.Moved:
         config = {"router": {"source": "external", "num_experts": 1, "top_k": 1}, "expert": expert}
         tensors = {f"experts.0.{part}": _quantised.weight_of(slot.owner) for part, slot in slots.items()}
         layer = MoeLayer.from_arrays(config, tensors, dtype=dtype, int8_activations=int8_activations,
-                                      reproducible=reproducible)
+                                      reproducible=reproducible, bf16_split=bf16_split)
         return _moved.Moved(layer, slots, _parts, dtype)
 
 
@@ -70,10 +71,10 @@ def _forward(self: nn.Module, hidden_states: torch.Tensor):
 
 
 def replace_shared(mlp: nn.Module, name: str, expert: dict, dtype: str, int8_activations: bool,
-                   reproducible: bool) -> MoeLayer:
+                   reproducible: bool, bf16_split: bool) -> MoeLayer:
     """Lets moekit compute an MLP of gate_proj, up_proj and down_proj, of the configuration `expert`, whose weights move.
     Raises CheckpointError, UnsupportedError."""
-    mlp.__dict__["_moekit_shared"] = _Shared(name, expert, dtype, int8_activations, reproducible)
+    mlp.__dict__["_moekit_shared"] = _Shared(name, expert, dtype, int8_activations, reproducible, bf16_split)
     moved = _pack(mlp)
     mlp.__dict__["forward"] = types.MethodType(_forward, mlp)
     return moved.layer

@@ -28,6 +28,7 @@ Projection projection(const Half& first, const Half& second, std::int64_t panels
     p.steps = ceil_div(made, step_columns(p.weight));
     p.panel_bytes = checked_mul(p.steps, kStepBytes, "panel");
     p.bf16z = first.exceptions >= 0;
+    p.split = elements.split && p.weight == DType::kFloat32 && cols >= kSplitColumns;
     if (p.bf16z) p.compressed = {p.steps, first.exceptions}, p.panel_bytes = p.compressed.bytes();
     return p;
   }
@@ -49,8 +50,9 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
   // Quantised weights become what the fastest kernels multiply, unless float32 weights beside them ask for float32
   // rows.
   const bool short_rows = chosen.bf16.unpacks && plain == DType::kBFloat16;
+  const bool split = formats.bf16_split && chosen.table->split.up != nullptr;
   return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, formats.int8_activations,
-          formats.reproducible ? nullptr : chosen.integer.fixed_point};
+          formats.reproducible ? nullptr : chosen.integer.fixed_point, split};
 }
 
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,

@@ -11,7 +11,7 @@ namespace {
 
 /// What lacks `up` is inherited from the next table. `wants`: as in KernelTable.
 constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, const WeightKernels& f32,
-                                   const WeightKernels& bf16, const IntKernels& integer,
+                                   const WeightKernels& bf16, const IntKernels& integer, const SplitKernels& split = {},
                                    void (*enter)() noexcept = nullptr, void (*leave)() noexcept = nullptr,
                                    std::uint32_t wants = 0) {
   return {name,
@@ -22,6 +22,7 @@ constexpr KernelTable kernel_table(std::string_view name, std::uint32_t needs, c
           f32,
           bf16,
           integer,
+          split,
           finish,
           softmax_rows,
           small_dense_rows,

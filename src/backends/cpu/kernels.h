@@ -31,6 +31,14 @@ struct QuantPanels {
   std::int64_t panel_bytes() const noexcept { return half[0].bytes() + half[1].bytes(); }
 };
 
+struct WeightKernels;
+
+/// Beside rows of A in parts: what multiplies those rows and panels that parts cannot hold.
+struct FloatRows {
+  const std::byte* a = nullptr;  // the same rows as blocks of float32
+  const WeightKernels* kernels = nullptr;
+};
+
 /// Steps of 32 k of one stream to plain tiles, kStepBytes apart.
 struct UnpackArgs {
   const TileFormat* format = nullptr;
@@ -68,6 +76,14 @@ struct IntGatherArgs {
   std::byte* a = nullptr;
 };
 
+/// Blocks of A of float32 to rows of parts (split_rows.h).
+struct SplitArgs {
+  const std::byte* floats = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t steps = 0;  // of 16 k: segments of a row of `floats`
+  std::byte* a = nullptr;
+};
+
 /// Blocks of A through panels [first, last) of an up-projection, and the activation, to blocks of A of the
 /// down-projection.
 struct UpArgs {
@@ -83,9 +99,11 @@ struct UpArgs {
   const std::byte* next = nullptr;     // what is read after the last panel, to prefetch
   const QuantPanels* quant = nullptr;  // null, and bf16z null: the panels are plain
   const Bf16zFormat* bf16z = nullptr;
-  // unpacked_bytes(kernels, steps), 64-byte aligned; may be null for plain panels, whose steps then never are widened.
+  const FloatRows* floats = nullptr;  // where A is of parts
+  // unpacked_bytes(kernels, steps), or kSplitBytes where A is of parts, 64-byte aligned; may be null for plain panels,
+  // whose steps then never are widened.
   std::byte* unpacked = nullptr;
-  float* scratch = nullptr;  // accumulator_floats(rows), 64-byte aligned
+  float* scratch = nullptr;  // accumulator_floats(rows), of parts for whole groups of 32 rows; 64-byte aligned
 };
 
 /// Blocks of A through panels [first, last) of a down-projection: out[token[i]] += weight[i] * (row i + bias).
@@ -105,6 +123,7 @@ struct DownArgs {
   const std::byte* next = nullptr;
   const QuantPanels* quant = nullptr;
   const Bf16zFormat* bf16z = nullptr;
+  const FloatRows* floats = nullptr;
   std::byte* unpacked = nullptr;
   float* scratch = nullptr;
 };
@@ -163,6 +182,13 @@ struct IntKernels {
   bool (*fixed_point)(const TileFormat&) noexcept = nullptr;
 };
 
+/// Kernels for float32 panels on a matrix unit of bfloat16: A is of parts, and so panels become as they are multiplied.
+struct SplitKernels {
+  void (*split)(const SplitArgs&) noexcept = nullptr;
+  void (*up)(const UpArgs&) noexcept = nullptr;
+  void (*down)(const DownArgs&) noexcept = nullptr;
+};
+
 /// Bytes of plain steps that a sweep over panels of `steps` steps that are not plain has at a time.
 inline std::int64_t unpacked_bytes(const WeightKernels& kernels, std::int64_t steps) noexcept {
   return (kernels.slice_steps == 0 ? steps : kernels.slice_steps) * kStepBytes;
@@ -177,6 +203,7 @@ struct KernelTable {
   const KernelTable* instead = nullptr;  // of one that is not: a table that is, for the same processors; null: none
   WeightKernels f32, bf16;               // without `up`: inherited from the next table of the list that the host runs
   IntKernels integer;                    // likewise
+  SplitKernels split;                    // not inherited: its tiles are configured by `enter`
   void (*finish)(const FinishArgs&) noexcept = nullptr;
   void (*softmax)(const SoftmaxArgs&) noexcept = nullptr;
   void (*small_dense)(const SmallDenseArgs&) noexcept = nullptr;

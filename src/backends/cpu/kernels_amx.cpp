@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// AMX-BF16 and AMX-INT8: tiles of bfloat16 and of bytes; float32 is inherited from AVX-512.
+// AMX-BF16 and AMX-INT8: tiles of bfloat16, of parts of float32, and of bytes; float32 as it is, for what parts do not
+// hold, is inherited from AVX-512.
 #include "backends/cpu/dot_generic.h"
 #include "backends/cpu/gemm_amx.h"
 #include "backends/cpu/int_amx.h"
 #include "backends/cpu/kernel_table.h"
+#include "backends/cpu/split_amx.h"
+#include "backends/cpu/split_sweep.h"
 #include "core/cpu_features.h"
 #ifdef __AVX512BW__
 #include "backends/cpu/dot_x86.h"
@@ -24,6 +27,6 @@ using TailDot = GenericDot;
 extern const KernelTable k_amx_kernels;
 constexpr KernelTable k_amx_kernels =
     kernel_table("amx", kAvx512 | kAvx512Vnni | kAvx512Bf16 | kAmxBf16, {}, weight_kernels<AmxGemm>(true),
-                 amx_int_kernels<TailDot>(), amx_enter, amx_leave);
+                 amx_int_kernels<TailDot>(), split_kernels<SplitAmx>(), amx_enter, amx_leave);
 
 }  // namespace moekit::cpu

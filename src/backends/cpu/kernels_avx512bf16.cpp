@@ -9,7 +9,8 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_avx512bf16_kernels;
-constexpr KernelTable k_avx512bf16_kernels = kernel_table(
-    "avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), {}, nullptr, nullptr, kFastAvx512Bf16);
+constexpr KernelTable k_avx512bf16_kernels =
+    kernel_table("avx512bf16", kAvx512 | kAvx512Bf16, {}, weight_kernels<Avx512Bf16Gemm>(), {}, {}, nullptr, nullptr,
+                 kFastAvx512Bf16);
 
 }  // namespace moekit::cpu

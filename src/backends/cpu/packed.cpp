@@ -26,6 +26,13 @@ void name_held(const ExpertGroup& group, ExpertFormats& formats) {
   name(group.down, formats.down);
 }
 
+bool splits(const ExpertGroup& group) { return group.up.split || group.down.split; }
+// Whether it also has float32 projections that are not split.
+bool has_narrow(const ExpertGroup& group) {
+  const auto narrow = [](const Projection& p) { return p.panels != 0 && !p.quantised && !p.split; };
+  return splits(group) && (narrow(group.up) || narrow(group.down));
+}
+
 }  // namespace
 
 CpuBlock::CpuBlock(const BlockConfig& config, const BlockTensors& tensors, const BlockFormats& formats)
@@ -82,6 +89,7 @@ void CpuBlock::pack_dense(const BlockTensors& tensors) {
     if (gate.tensor.dtype == DType::kBFloat16) router_bf16 = pack_matrix(gate, DType::kBFloat16);
   }
   if (is_small_dense(*this)) {
+    routed.down.split = false;  // its experts are multiplied as the gate is
     small_dense = pack_small_dense(*this, tensors.router);
     small_dense_bias = cpu::small_dense_bias(*this);
   }
@@ -118,8 +126,9 @@ void CpuBlock::unpack(std::int64_t expert, bool of_shared, const ExpertViews& ou
 }
 
 std::string CpuBlock::explain() const {
-  const std::string isa(chosen.table->name),
-      from(routed.down.digits != 0 ? chosen.integer_name : chosen.name_of(routed.down.weight));
+  const std::string isa(chosen.table->name), from(routed.down.digits != 0 ? chosen.integer_name
+                                                  : splits(routed)        ? chosen.table->name
+                                                                          : chosen.name_of(routed.down.weight));
   std::string text = "cpu: instruction set " + isa + ", " + names(formats()) + " kernels of " + from;
   if (cache != nullptr) {
     const CacheCounts counts = cache->counts();
@@ -129,9 +138,13 @@ std::string CpuBlock::explain() const {
   }
   text += routed.down.digits == 1                               ? ", x rounded to int8 with a scale a row"
           : routed.down.digits != 0                             ? ", x in fixed point of 23 bits with a scale a row"
+          : splits(routed)                                      ? ", x and weights in three bfloat16 parts"
           : kernels(routed.down).activation == DType::kBFloat16 ? ", x rounded to bfloat16"
                                                                 : ", x in float32";
   text += ", panels of 32 columns\n";
+  if (splits(routed) || splits(shared))
+    text += "bfloat16 parts: rows and panels that they cannot hold go through the float32 kernels of " +
+            std::string(chosen.f32_name) + (has_narrow(routed) ? ", and so do projections of few columns\n" : "\n");
   for (const auto part : kProjectionFormats) {
     const WeightFormat& format = formats().routed.*part;
     if (format.plain() || (part != kProjectionFormats[0] && format == formats().routed.*kProjectionFormats[0]))

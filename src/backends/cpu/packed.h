@@ -13,6 +13,7 @@
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/panel_storage.h"
+#include "backends/cpu/split_rows.h"
 #include "backends/cpu/tile_format.h"
 #include "core/aligned_buffer.h"
 #include "routing/routing.h"
@@ -43,6 +44,7 @@ struct Projection {
   bool quantised = false;
   int digits = 0;  // rows of A are integers of so many digits, weight is int8; 0: A is what kernels of `weight` take
   bool bf16z = false;
+  bool split = false;      // rows of A are of parts, and so panels become: split_rows.h
   TileFormat half[2];      // of the two tiles of a panel, where quantised
   Bf16zFormat compressed;  // of a panel, where bf16z
   std::int64_t panels = 0, steps = 0, panel_bytes = 0;
@@ -81,8 +83,16 @@ class CpuBlock final : public PackedBlock {
   std::string explain() const override;
   void unpack(std::int64_t expert, bool shared, const ExpertViews& out) const override;
 
-  /// Kernels of a projection whose A is not of integers.
+  /// Kernels of a projection whose A is of floats.
   const WeightKernels& kernels(const Projection& projection) const noexcept { return chosen.of(projection.weight); }
+  auto up_kernel(const Projection& p) const noexcept {
+    return p.digits != 0 ? chosen.integer.up : p.split ? chosen.table->split.up : kernels(p).up;
+  }
+  auto down_kernel(const Projection& p) const noexcept {
+    return p.digits != 0 ? chosen.integer.down : p.split ? chosen.table->split.down : kernels(p).down;
+  }
+  /// Whether A of the down-projection is made of float32 rows in a step of its own.
+  static bool remakes_hidden(const ExpertGroup& group) noexcept { return group.down.digits != 0 || group.down.split; }
   /// Dtype of the hidden activations that the up-projection of a group makes.
   DType hidden_dtype(const ExpertGroup& group) const noexcept {
     return group.down.digits != 0 ? DType::kFloat32 : kernels(group.down).activation;
@@ -96,9 +106,12 @@ class CpuBlock final : public PackedBlock {
     const Projection& down = group.down;
     return down.digits != 0 ? down.steps * 2 : down.steps * segments_per_step(down.weight, kernels(down).activation);
   }
+  /// Bytes of a row of float32 beside A of parts.
+  static std::int64_t float_row_bytes(const Projection& p) noexcept { return p.split ? p.steps * kLineBytes : 0; }
   /// Bytes of A that a row takes for a projection.
   std::int64_t row_bytes(const Projection& p) const noexcept {
     if (p.digits != 0) return IntRows(p.half[0], p.digits).bytes();
+    if (p.split) return split_row_bytes(p.steps);
     return p.steps * segments_per_step(p.weight, kernels(p).activation) * kLineBytes;
   }
 

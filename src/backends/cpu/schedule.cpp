@@ -199,13 +199,14 @@ std::size_t experts_workspace_bytes(const CpuBlock& block, std::int64_t tokens) 
   const std::int64_t rows = tile * k + config.router.num_experts * kBlockRows;
   // Of a row: A of the down-projection, and the hidden activations where they are apart.
   const auto between = [&](const ExpertGroup& group) {
-    return block.row_bytes(group.down) + (group.down.digits != 0 ? block.hidden_segments(group) * kLineBytes : 0);
+    return block.row_bytes(group.down) + (block.remakes_hidden(group) ? block.hidden_segments(group) * kLineBytes : 0);
   };
   std::int64_t bytes = rows * between(block.routed) + tile * block.routed.down.panels * kPanelColumns * 4;
   if (config.shared.count != 0) bytes += config.shared.count * round_up(tile, kBlockRows) * between(block.shared);
   const std::int64_t row_bytes = std::max(block.row_bytes(block.routed.up), block.row_bytes(block.shared.up));
   const std::int64_t chunk = chunk_rows(tile, row_bytes);
-  bytes += num_threads() * (chunk * row_bytes + accumulator_floats(chunk) * 4);
+  const std::int64_t beside = std::max(block.float_row_bytes(block.routed.up), block.float_row_bytes(block.shared.up));
+  bytes += num_threads() * (chunk * (row_bytes + beside) + accumulator_floats(chunk) * 4);
   return static_cast<std::size_t>(bytes);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of A: of x, and of hidden activations where those become integers.
+// Rows of A: of x, and of hidden activations where those become integers or parts.
 #include <algorithm>
 
 #include "backends/cpu/tile_run.h"
@@ -28,16 +28,18 @@ void set_rows(const MatrixView& x, const ActiveExpert& active, std::int64_t row,
 
 }  // namespace
 
-void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept {
+void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a,
+                     std::byte* floats) const noexcept {
   const ExpertGroup& group = *active.group;
   const Projection& projection = first_projection(group);
   if (projection.digits != 0) return gather_integers(active, row, rows, a);
   GatherArgs args;
   set_rows(x_, active, row, rows, args);
-  args.segments = block_.row_bytes(projection) / kLineBytes;
-  args.a = a;
+  args.segments = (projection.split ? block_.float_row_bytes(projection) : block_.row_bytes(projection)) / kLineBytes;
+  args.a = projection.split ? floats : a;
   const WeightKernels& kernels = block_.kernels(projection);
   (x_.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32)(args);
+  if (projection.split) block_.chosen.table->split.split({floats, rows, projection.steps, a});
 }
 
 void TileRun::gather_integers(const ActiveExpert& active, std::int64_t row, std::int64_t rows,
@@ -52,20 +54,28 @@ void TileRun::gather_integers(const ActiveExpert& active, std::int64_t row, std:
   block_.chosen.integer.gather(args);
 }
 
-void TileRun::quantise_hidden(int thread, int threads) const noexcept {
+void TileRun::remake_hidden(int thread, int threads) const noexcept {
   std::int64_t turn = 0;  // blocks of rows go to the threads in turn
   for (const ActiveExpert& active : ws_.active) {
     const Projection& down = active.group->down;
-    if (down.digits == 0 || is_linear(*active.group)) continue;
+    if (!block_.remakes_hidden(*active.group) || is_linear(*active.group)) continue;
     for (std::int64_t row = 0; row < active.rows; row += kBlockRows, ++turn) {
       if (turn % threads != thread) continue;
+      const std::int64_t rows = std::min(kBlockRows, active.rows - row);
+      const std::int64_t segments = block_.hidden_segments(*active.group);
+      const std::byte* h = down_a_ + active.hidden + row * segments * kLineBytes;
+      std::byte* a = down_a_ + active.down_a + row * block_.row_bytes(down);
+      if (down.split) {
+        block_.chosen.table->split.split({h, rows, segments, a});
+        continue;
+      }
       IntGatherArgs args;
       args.format = &down.half[0];
       args.digits = down.digits;
-      args.rows = std::min(kBlockRows, active.rows - row);
-      args.h_segments = block_.hidden_segments(*active.group);
-      args.h = down_a_ + active.hidden + row * args.h_segments * kLineBytes;
-      args.a = down_a_ + active.down_a + row * block_.row_bytes(down);
+      args.rows = rows;
+      args.h = h;
+      args.h_segments = segments;
+      args.a = a;
       block_.chosen.integer.gather(args);
     }
   }

@@ -58,24 +58,25 @@ void TileRun::plan_units() {
 
   ws_.units.clear();
   shared_a_ = !ws_.active.empty() && block_.config().shared.count == 0;
-  std::int64_t shared_a = -1;  // where the experts with every token find A, if they need no up-projection
+  const ActiveExpert* sharing = nullptr;  // whose A the experts with every token read, if they need no up-projection
   for (std::size_t i = 0; i < ws_.active.size(); ++i) {
     ActiveExpert& active = ws_.active[i];
     const ExpertGroup& group = *active.group;
     const bool linear = is_linear(group);
     const bool share = linear && all_tokens(active, x_.rows);
     shared_a_ = shared_a_ && share;
-    if (share && shared_a >= 0) {
-      active.down_a = shared_a;
+    if (share && sharing != nullptr && sharing->group == &group) {
+      active.down_a = sharing->down_a;
+      active.hidden = sharing->hidden;
       continue;
     }
     active.down_a = down_bytes_;
-    if (share) shared_a = down_bytes_;
+    if (share) sharing = &active;
     down_bytes_ += round_up(active.rows, kBlockRows) * block_.row_bytes(group.down);
-    if (group.down.digits != 0 && !linear) {
+    if (linear ? group.down.split : block_.remakes_hidden(group)) {
       active.hidden = down_bytes_;
       down_bytes_ += round_up(active.rows, kBlockRows) * block_.hidden_segments(group) * kLineBytes;
-      quantises_hidden_ = true;
+      remakes_hidden_ = remakes_hidden_ || !linear;
     }
     const std::int64_t row_bytes = block_.row_bytes(group.up);
     const std::int64_t chunk =
@@ -84,8 +85,11 @@ void TileRun::plan_units() {
     for (const Projection* p : {&group.up, &group.down})
       if (p->digits == 0 && (p->quantised || p->bf16z || block_.widens(*p)))
         unpacked_bytes_ = std::max(unpacked_bytes_, unpacked_bytes(block_.kernels(*p), p->steps));
+    if (group.up.split || group.down.split) unpacked_bytes_ = std::max(unpacked_bytes_, kSplitBytes);
     scratch_floats_ = std::max(scratch_floats_, accumulator_floats(linear ? down_chunk : std::max(chunk, down_chunk)));
-    if (!linear) chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) * row_bytes);
+    if (!linear)
+      chunk_bytes_ = std::max(chunk_bytes_, std::min(chunk, round_up(active.rows, kBlockRows)) *
+                                                (row_bytes + block_.float_row_bytes(group.up)));
     for (std::int64_t row = 0; row < active.rows; row += chunk) {
       const std::int64_t rows = std::min(chunk, active.rows - row);
       const double part = static_cast<double>(group.up.panels * group.up.steps) * (64.0 + static_cast<double>(rows));
@@ -130,8 +134,8 @@ void TileRun::operator()(Team& team, int thread) noexcept {
     unit = following;
   }
   team.barrier();
-  if (quantises_hidden_) {
-    quantise_hidden(thread, team.threads());
+  if (remakes_hidden_) {
+    remake_hidden(thread, team.threads());
     team.barrier();
   }
   for (std::int64_t slab; (slab = next_slab_.fetch_add(1, std::memory_order_relaxed)) < slabs_;) down(slab, thread);
@@ -146,14 +150,17 @@ const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {
 void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const UpUnit*& held) noexcept {
   const ActiveExpert& active = ws_.active[static_cast<std::size_t>(unit.active)];
   const ExpertGroup& group = *active.group;
-  const bool integers = group.down.digits != 0;
-  if (is_linear(group))
-    return gather(active, unit.row, unit.rows, down_a_ + active.down_a + unit.row * block_.row_bytes(group.down));
   const std::int64_t down_segments = block_.hidden_segments(group);
-  std::byte* h = down_a_ + (integers ? active.hidden : active.down_a) + unit.row * down_segments * kLineBytes;
+  std::byte* down_a = down_a_ + active.down_a + unit.row * block_.row_bytes(group.down);
+  std::byte* hidden = down_a_ + active.hidden + unit.row * down_segments * kLineBytes;
+  if (is_linear(group)) return gather(active, unit.row, unit.rows, down_a, hidden);
+  std::byte* h = block_.remakes_hidden(group) ? hidden : down_a;
   UpArgs args;
   std::byte* a = a_ + thread * chunk_bytes_;
-  if (held == nullptr || held->active != unit.active || held->row != unit.row) gather(active, unit.row, unit.rows, a);
+  std::byte* beside = a + round_up(unit.rows, kBlockRows) * block_.row_bytes(group.up);
+  const FloatRows floats = {beside, &block_.kernels(group.up)};
+  if (held == nullptr || held->active != unit.active || held->row != unit.row)
+    gather(active, unit.row, unit.rows, a, beside);
   held = &unit;
   args.a = a;
   args.rows = unit.rows;
@@ -172,8 +179,9 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const Up
                              group.up.digits};
   if (group.up.quantised) args.quant = &quant;
   if (group.up.bf16z) args.bf16z = &group.up.compressed;
+  if (group.up.split) args.floats = &floats;
   if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
-  (integers ? block_.chosen.integer.up : block_.kernels(group.up).up)(args);
+  block_.up_kernel(group.up)(args);
   // Panels end on 16 columns, A on whole steps: the last unit of an expert clears what no panel writes.
   const std::int64_t made = group.up.panels * (is_gated(group.config.act) ? 16 : 32) *
                             static_cast<std::int64_t>(dtype_size(block_.hidden_dtype(group)));
@@ -241,6 +249,8 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
       group.down.half, {active.expert->columns[2], active.expert->columns[2]}, group.down.digits};
   const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
   for (std::int64_t row = 0; row < active.rows; row += chunk) {
+    const FloatRows floats = {down_a_ + active.hidden + row * block_.float_row_bytes(group.down),
+                              &block_.kernels(group.down)};
     DownArgs args;
     args.a = down_a_ + active.down_a + row * row_bytes;
     args.rows = std::min(chunk, active.rows - row);
@@ -263,8 +273,9 @@ void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int
     args.scratch = scratch_ + thread * scratch_floats_;
     if (group.down.quantised) args.quant = &quant;
     if (group.down.bf16z) args.bf16z = &group.down.compressed;
+    if (group.down.split) args.floats = &floats;
     if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
-    (group.down.digits != 0 ? block_.chosen.integer.down : block_.kernels(group.down).down)(args);
+    block_.down_kernel(group.down)(args);
   }
 }
 

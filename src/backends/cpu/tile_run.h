@@ -38,10 +38,12 @@ class TileRun {
   void allocate();
   /// `held`: the unit whose rows of x the thread's A holds, or null.
   void up(const UpUnit& unit, const std::byte* next, int thread, const UpUnit*& held) noexcept;
-  void gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept;
+  /// `floats`: where the rows as float32 go if A is of parts.
+  void gather(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a,
+              std::byte* floats) const noexcept;
   void gather_integers(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept;
-  /// Hidden activations to rows of integers, the share of one thread.
-  void quantise_hidden(int thread, int threads) const noexcept;
+  /// Hidden activations to rows of integers or of parts, the share of one thread.
+  void remake_hidden(int thread, int threads) const noexcept;
   void down(std::int64_t slab, int thread) noexcept;
   /// Panels [first, last) of the down-projection of active expert i.
   void multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept;
@@ -59,7 +61,7 @@ class TileRun {
   std::int64_t slabs_ = 1, panels_ = 0, out_panel_ = 0;  // out_panel_: floats of a panel of accumulators
   std::int64_t chunk_bytes_ = 0, down_bytes_ = 0, scratch_floats_ = 0, unpacked_bytes_ = 0;
   std::int64_t identity_first_ = 0, identity_last_ = 0;
-  bool quantises_hidden_ = false;
+  bool remakes_hidden_ = false;
   bool shared_a_ = false;        // whether all experts read the same rows of A
   std::byte* a_ = nullptr;       // chunk_bytes_ a thread
   std::byte* down_a_ = nullptr;  // A of the down-projections

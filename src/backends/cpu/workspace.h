@@ -50,7 +50,7 @@ struct ActiveExpert {
   const float* in_scale = nullptr;      // null: 1
   std::int64_t rows = 0;
   std::int64_t down_a = 0;  // bytes: where its rows, as A of the down-projection, begin
-  std::int64_t hidden = 0;  // likewise its hidden activations, where A is made of them in a step of its own
+  std::int64_t hidden = 0;  // likewise the float32 rows that A is made of in a step of its own
 };
 
 /// Panels [first, last) of the up-projection of an expert for rows [row, row + rows).
