@@ -109,10 +109,11 @@ struct LayerOptions {
   /// of every format: kernels that round or sum in an order of their own (AMX, AVX512-BF16, fixed point) are not used,
   /// and processors without fused multiply-adds compute them in software. The CPU backend only: others decline.
   bool reproducible = false;
-  /// Allows float32 experts to be multiplied as three bfloat16 parts, where the processor multiplies bfloat16 so much
-  /// faster that it pays (AMX): as accurate as float32 products, in other bits. MoeLayer::explain() says whether they
-  /// are. Of no effect with `reproducible` and on other backends than the CPU's.
-  bool bf16_split = true;
+  /// Float32 experts are multiplied as three bfloat16 parts, where the processor has a matrix unit for bfloat16 (AMX):
+  /// as accurate as float32 products, in other bits. For long prompts: weights are split at every call, which costs more
+  /// than the unit saves where an expert meets few tokens. MoeLayer::explain() says whether they are. Of no effect with
+  /// `reproducible` and on other backends than the CPU's.
+  bool bf16_split = false;
 };
 
 /// What became of a memory budget.

@@ -90,7 +90,7 @@ struct BlockFormats {
   bool int8_activations = false;  // experts' inputs are quantised row by row to int8 (LayerOptions)
   bool may_compress = false;      // "bfloat16" may be held as "bf16z" where that is faster
   bool reproducible = false;      // the same bits on every processor (LayerOptions)
-  bool bf16_split = true;         // float32 may be multiplied as bfloat16 parts (LayerOptions)
+  bool bf16_split = false;        // float32 is multiplied as bfloat16 parts where it can be (LayerOptions)
 };
 /// Whether all are this plain format.
 bool all_plain(const BlockFormats& formats, DType element) noexcept;

@@ -59,7 +59,7 @@ class MoeLayer:
     @classmethod
     def from_arrays(cls, config: Mapping[str, Any], tensors: Mapping[str, Any], *, dtype: str = "auto",
                     device: str = "cpu", backend: str = "auto", int8_activations: bool = False,
-                    reproducible: bool = False, bf16_split: bool = True) -> "MoeLayer":
+                    reproducible: bool = False, bf16_split: bool = False) -> "MoeLayer":
         """A layer from a configuration and its weights.
 
         config: nested dict with the fields of the C++ BlockConfig and snake_case enum names, e.g.
@@ -183,7 +183,7 @@ def _total_memory() -> int:
 
 def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, backend: str = "auto",
                nonfinite_scales: bool = False, mmap: bool = True, int8_activations: bool = False,
-               memory_budget: int = 0, experts: str = "", reproducible: bool = False, bf16_split: bool = True) -> MoeLayer:
+               memory_budget: int = 0, experts: str = "", reproducible: bool = False, bf16_split: bool = False) -> MoeLayer:
     """Loads one Mixture-of-Experts layer of a checkpoint.
 
     path: a folder with config.json and safetensors files, a GGUF file, or what `moekit convert` wrote. layer: index of
@@ -216,9 +216,10 @@ def load_layer(path, layer: int, dtype: str = "auto", device: str = "cpu", *, ba
         for weights of every format. Slower where the fastest kernels round in their own way (AMX, AVX512-BF16, fixed
         point) and are not used; `docs/cpu.md` has the times. On the CPU only: other devices and the reference are an
         UnsupportedError.
-    bf16_split: float32 experts may be multiplied as three bfloat16 parts, where the processor multiplies bfloat16 so much
-        faster that it pays (AMX): as accurate as float32 products, in other bits; `layer.explain()` says whether they
-        are. Of no effect with `reproducible` and on other backends than the CPU's.
+    bf16_split: float32 experts are multiplied as three bfloat16 parts, where the processor has a matrix unit for bfloat16
+        (AMX): as accurate as float32 products, in other bits. For long prompts: weights are split at every call, which
+        costs more than the unit saves where an expert meets few tokens. `layer.explain()` says whether they are. Of no
+        effect with `reproducible` and on other backends than the CPU's.
 
     Raises CheckpointError (a ValueError) naming file and tensor, UnsupportedError, DeviceError, ValueError.
     """

@@ -42,7 +42,7 @@ class MoE:
 
     def __init__(self, num_experts: int, input_dim: int, output_dim: int, *, dtype: str = "float32", seed: int = 0,
                  device: str = "cpu", int8_activations: bool = False, reproducible: bool = False,
-                 bf16_split: bool = True):
+                 bf16_split: bool = False):
         for name, value in (("num_experts", num_experts), ("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"[MoE] {name} is {value!r}, expected an integer >= 1")
@@ -103,7 +103,7 @@ class MoE:
         for i, expert in enumerate(experts):
             state[f"experts.{i}.weight"], state[f"experts.{i}.bias"] = expert.weight.detach(), _bias(expert)
         self = cls.__new__(cls)
-        self._device, self._int8_activations, self._reproducible, self._bf16_split = device, False, False, True
+        self._device, self._int8_activations, self._reproducible, self._bf16_split = device, False, False, False
         self.num_experts = len(experts)
         self.output_dim, self.input_dim = (int(n) for n in experts[0].weight.shape)
         self._format = "auto"
@@ -135,7 +135,7 @@ def _bias(linear):
 
 def _restore(num_experts: int, input_dim: int, output_dim: int, state: dict[str, Any], form: str = "auto",
              device: str = "cpu", int8_activations: bool = False, reproducible: bool = False,
-             bf16_split: bool = True) -> MoE:
+             bf16_split: bool = False) -> MoE:
     moe = MoE.__new__(MoE)
     moe._format, moe._device, moe._int8_activations, moe._reproducible = form, device, int8_activations, reproducible
     moe._bf16_split = bf16_split

@@ -153,7 +153,7 @@ void bind_checkpoint(py::module_& module) {
       py::arg("path"), py::arg("layer"), py::arg("dtype") = "auto", py::arg("device") = "cpu",
       py::arg("backend") = "auto", py::arg("nonfinite_scales") = false, py::arg("map_files") = true,
       py::arg("int8_activations") = false, py::arg("memory_budget") = 0, py::arg("reproducible") = false,
-      py::arg("experts") = "", py::arg("shared") = true, py::arg("bf16_split") = true);
+      py::arg("experts") = "", py::arg("shared") = true, py::arg("bf16_split") = false);
   module.def("convert_model", &convert);
   module.def("is_converted", &is_converted);
   module.def(

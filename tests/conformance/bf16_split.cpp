@@ -11,9 +11,9 @@ MatrixRef matrix(std::int64_t rows, std::int64_t cols, std::int64_t expert, cons
   return matrix_of(memory_tensor("weights", owner->view().data, DType::kFloat32, {rows, cols}, owner));
 }
 
-LayerOptions without_parts() {
+LayerOptions with_parts() {
   LayerOptions options;
-  options.bf16_split = false;
+  options.bf16_split = true;
   return options;
 }
 
@@ -66,7 +66,7 @@ Matrix random_rows(Rng& rng, std::int64_t rows, std::int64_t cols) {
 }
 
 Both::Both(const Target& target, const BlockConfig& config, const BlockTensors& tensors)
-    : parts(make_layer(target, config, tensors, LayerOptions{})),
-      floats(make_layer(target, config, tensors, without_parts())) {}
+    : parts(make_layer(target, config, tensors, with_parts())),
+      floats(make_layer(target, config, tensors, LayerOptions{})) {}
 
 }  // namespace moekit::conformance

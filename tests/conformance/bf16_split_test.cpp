@@ -19,7 +19,7 @@ TEST_P(Bf16Split, IsWhatTheOptionSays) {
   const BlockTensors tensors = tensors_of(config, random_weights(rng), random_weights(rng));
   const Both layers(GetParam(), config, tensors);
   LayerOptions same;
-  same.reproducible = true;
+  same.reproducible = same.bf16_split = true;
   const MoeLayer reproducible = make_layer(GetParam(), config, tensors, same);
   const Matrix x = random_rows(rng, 9, 64);
   const Inputs inputs = inputs_of(config, 9);

@@ -107,6 +107,7 @@ MoeLayer make_layer(const Target& target, const BlockConfig& config, const Block
                     const std::string& dtype, bool int8_activations) {
   LayerOptions options;
   options.int8_activations = int8_activations;
+  options.bf16_split = true;
   options.dtype = dtype;
   return make_layer(target, config, tensors, options);
 }
@@ -124,7 +125,9 @@ std::unique_ptr<PackedBlock> pack_block(const Target& target, const BlockConfig&
   const ForcedIsa forced(target.isa);
   const Backend& backend = backend_by_name(target.backend);
   return despite_faults([&] {
-    return backend.pack(config, tensors, uniform_formats(weight_format(dtype)), {backend.device(), 0});
+    BlockFormats formats = uniform_formats(weight_format(dtype));
+    formats.bf16_split = true;
+    return backend.pack(config, tensors, formats, {backend.device(), 0});
   });
 }
 

@@ -48,7 +48,7 @@ auto despite_faults(const Action& action) {
   }
 }
 
-/// A layer packed for a target.
+/// A layer packed for a target, with bfloat16 parts for float32 where it has them.
 MoeLayer make_layer(const Target& target, const BlockConfig& config, const BlockTensors& tensors,
                     const std::string& dtype, bool int8_activations = false);
 /// The same with these options; backend and device are the target's.

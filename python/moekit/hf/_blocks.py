@@ -212,7 +212,7 @@ def block_configs(model: nn.Module) -> tuple[dict, dict[Place, dict]]:
 
 @torch.no_grad()
 def replace_moe(model: nn.Module, dtype: str = "auto", *, int8_activations: bool = False, reproducible: bool = False,
-                bf16_split: bool = True, path: str | os.PathLike | None = None,
+                bf16_split: bool = False, path: str | os.PathLike | None = None,
                 memory_budget: int = 0) -> dict[str, MoeLayer]:
     """Lets moekit compute whole Mixture-of-Experts blocks of a transformers model: router, experts, shared experts.
 

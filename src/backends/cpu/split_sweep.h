@@ -84,7 +84,7 @@ struct SplitSweep {
       for (std::int64_t s = 0; s < steps; s += kSplitSteps) {
         const std::int64_t count = std::min(kSplitSteps, steps - s);
         // Half of what is split next is brought during this, the other half by the groups of rows, each its share: with
-        // one group both take 2000 to 3000 cycles by count (7200 vector instructions, 96 products of 16 to 26 cycles).
+        // one group both take 1000 to 1500 cycles by count (3600 vector instructions, 48 products of 16 to 26 cycles).
         const std::byte* next = s + count < steps ? panel + (s + count) * 2 * kStepBytes : following;
         constexpr std::int64_t kHalf = kSplitSteps * kStepBytes, kLines = kHalf / kLineBytes;
         split_panel(panel, args.steps, s, count, args.unpacked, largest, {next, next != nullptr ? kLines : 0});
