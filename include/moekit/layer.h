@@ -110,9 +110,9 @@ struct LayerOptions {
   /// and processors without fused multiply-adds compute them in software. The CPU backend only: others decline.
   bool reproducible = false;
   /// Float32 experts are multiplied as three bfloat16 parts, where the processor has a matrix unit for bfloat16 (AMX):
-  /// as accurate as float32 products, in other bits. For long prompts: weights are split at every call, which costs more
-  /// than the unit saves where an expert meets few tokens. MoeLayer::explain() says whether they are. Of no effect with
-  /// `reproducible` and on other backends than the CPU's.
+  /// as accurate as float32 products, in other bits. For long prompts: weights are split at every call, which costs
+  /// more than the unit saves where an expert meets few tokens. MoeLayer::explain() says whether they are. Of no effect
+  /// with `reproducible` and on other backends than the CPU's.
   bool bf16_split = false;
 };
 

@@ -25,6 +25,9 @@ struct alignas(64) TileConfig {
 constexpr TileConfig kTileConfig;
 inline void amx_enter() noexcept { _tile_loadconfig(&kTileConfig); }
 inline void amx_leave() noexcept { _tile_release(); }
+/// Between stores and the tile loads that read them: GCC's intrinsics do not tell the compiler that they read memory,
+/// so that it may delay the stores, or leave out those to a local.
+MOEKIT_INLINE void amx_see_stores() noexcept { __asm__ volatile("" ::: "memory"); }
 
 struct AmxGemm {
   using Activation = std::uint16_t;
@@ -124,6 +127,7 @@ struct AmxGemm {
                                   const std::byte* panel, std::int64_t total, float* c, const Prefetch& prefetch,
                                   std::int64_t group, Side& side) {
     const bool two = rows > kBlockRows;
+    amx_see_stores();
     begin(two);
     if (two) {
       multiply<true>(a, a + block_bytes, panel, total, prefetch, group, side);
@@ -144,6 +148,7 @@ struct AmxGemm {
     for (std::int64_t s = 0; s < total; s += kSteps) {
       const std::int64_t count = std::min(kSteps, total - s);
       const std::byte *b = slices(s, count), *a0 = a + s * kSegmentBytes, *a1 = a0 + block_bytes;
+      amx_see_stores();
       if (two) {
         steps<true, 0, false>(a0, a1, b, count, total, none, side);
       } else {

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "backends/cpu/gemm_amx.h"
 #include "backends/cpu/int_sweep.h"
 
 namespace moekit::cpu {
@@ -141,8 +142,10 @@ struct AmxIntPanel : IntOperands {
         const std::int64_t bytes = std::min<std::int64_t>(2, steps - k) * kStepBytes;
         if (first)
           for (int half = 0; half < 2; ++half) walk.ahead[half].bring(walk.codes[half], walk.codes[half] + bytes);
-        multiply(planes, tile(walk.codes[0], bytes / kLineBytes, s.codes[0]),
-                 tile(walk.codes[1], bytes / kLineBytes, s.codes[1]));
+        const std::byte* codes0 = tile(walk.codes[0], bytes / kLineBytes, s.codes[0]);
+        const std::byte* codes1 = tile(walk.codes[1], bytes / kLineBytes, s.codes[1]);
+        amx_see_stores();
+        multiply(planes, codes0, codes1);
         walk.codes[0] += bytes;
         walk.codes[1] += bytes;
       }

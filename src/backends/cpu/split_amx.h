@@ -69,6 +69,7 @@ struct SplitAmx {
     float* c1 = c + kBlockRows * kPanelColumns;
     const bool two = rows > kBlockRows;
     const std::int64_t lines = upcoming.each(1, count);
+    amx_see_stores();
     if (accumulate) {
       _tile_loadd(0, c, kRowBytes);
       _tile_loadd(1, c + 16, kRowBytes);
