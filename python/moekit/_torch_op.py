@@ -41,7 +41,7 @@ def pack(gate_weight, gate_bias, weights, biases) -> _core.Layer:
     detach = lambda t: None if t is None else t.detach()  # noqa: E731: packing asks for no gradients
     return _core.make_moe(detach(gate_weight), detach(gate_bias), [detach(t) for t in weights],
                           [detach(t) for t in biases], input_dim, output_dim, str(weights[0].dtype).removeprefix("torch."),
-                          "cpu", "auto", False, False)
+                          "cpu", "auto", False, False, False)
 
 
 class _Packed:
