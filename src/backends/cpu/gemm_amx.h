@@ -38,6 +38,7 @@ struct AmxGemm {
   // best; the hint is t1, since lines must wait in the second-level cache for the neighbours' prefetcher to follow).
   static constexpr std::int64_t kOwnDistance = 3072;
   static constexpr std::int64_t kPage = 4096;
+  static constexpr std::int64_t kRowBytes = kPanelColumns * sizeof(float);  // of accumulators
 
   /// Walks a panel one line of each 4 KiB page in turn: every page becomes a stream of its own for the hardware
   /// prefetcher, which then runs ahead of these prefetches.
@@ -112,8 +113,16 @@ struct AmxGemm {
       _tile_zero(3);
     }
   }
+  /// As begin, with what end stored.
+  MOEKIT_INLINE static void resume(bool two, const float* c) {
+    if (two) {
+      _tile_loadd(2, c + kBlockRows * kPanelColumns, kRowBytes);
+      _tile_loadd(3, c + kBlockRows * kPanelColumns + 16, kRowBytes);
+    }
+    _tile_loadd(0, c, kRowBytes);
+    _tile_loadd(1, c + 16, kRowBytes);
+  }
   MOEKIT_INLINE static void end(bool two, float* c) {
-    constexpr std::int64_t kRowBytes = kPanelColumns * sizeof(float);
     if (two) {
       _tile_stored(2, c + kBlockRows * kPanelColumns, kRowBytes);
       _tile_stored(3, c + kBlockRows * kPanelColumns + 16, kRowBytes);

@@ -83,10 +83,7 @@ struct AmxIntPanel : IntOperands {
     }
   }
   MOEKIT_INLINE static void zero_sums() {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    AmxGemm::begin(true);
     if constexpr (kDigits == 3) {
       _tile_zero(4);
       _tile_zero(5);

@@ -65,34 +65,16 @@ struct SplitAmx {
   /// bring meanwhile.
   MOEKIT_INLINE static void block(const std::byte* a, std::int64_t block_bytes, std::int64_t rows, const std::byte* b,
                                   std::int64_t count, float* c, bool accumulate, const Upcoming& upcoming) {
-    constexpr std::int64_t kRowBytes = kPanelColumns * sizeof(float);
-    float* c1 = c + kBlockRows * kPanelColumns;
     const bool two = rows > kBlockRows;
     const std::int64_t lines = upcoming.each(1, count);
     amx_see_stores();
-    if (accumulate) {
-      _tile_loadd(0, c, kRowBytes);
-      _tile_loadd(1, c + 16, kRowBytes);
-    } else {
-      _tile_zero(0);
-      _tile_zero(1);
-    }
+    accumulate ? AmxGemm::resume(two, c) : AmxGemm::begin(two);
     if (two) {
-      if (accumulate) {
-        _tile_loadd(2, c1, kRowBytes);
-        _tile_loadd(3, c1 + 16, kRowBytes);
-      } else {
-        _tile_zero(2);
-        _tile_zero(3);
-      }
       steps<true>(a, a + block_bytes, b, count, upcoming, lines);
-      _tile_stored(2, c1, kRowBytes);
-      _tile_stored(3, c1 + 16, kRowBytes);
     } else {
       steps<false>(a, a, b, count, upcoming, lines);
     }
-    _tile_stored(0, c, kRowBytes);
-    _tile_stored(1, c + 16, kRowBytes);
+    AmxGemm::end(two, c);
   }
 };
 
