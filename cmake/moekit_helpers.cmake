@@ -34,8 +34,13 @@ endfunction()
 # moekit_add_cpu_isa(name processors flags...): compiles kernels_name.cpp, and limits_name.cpp which measures what the
 # ISA can do at most, with flags when the target processor matches and the compiler knows the flags, and adds a line to
 # the generated list of kernel tables, best first. The flags are set on those two files and reach nothing else.
+# generic, which runs everywhere, is always built.
 function(moekit_add_cpu_isa name processors)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${processors}")
+    return()
+  endif()
+  if(MOEKIT_CPU_ISAS AND NOT name IN_LIST MOEKIT_CPU_ISAS AND NOT name STREQUAL "generic")
+    message(STATUS "moekit: not asked for: ${name} kernels")
     return()
   endif()
   string(REPLACE ";" " " flags "${ARGN}")

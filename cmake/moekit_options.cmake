@@ -7,6 +7,7 @@ option(MOEKIT_BUILD_EXAMPLES "Build the C++ examples" OFF)
 option(MOEKIT_BUILD_PYTHON "Build the Python extension" OFF)
 option(MOEKIT_WITH_ONEDNN "Use oneDNN where it is found" ON)
 option(MOEKIT_WERROR "Treat warnings as errors" OFF)
+set(MOEKIT_CPU_ISAS "" CACHE STRING "CPU kernel tables to build, e.g. avx2;avx512; empty: all that the compiler knows")
 set(MOEKIT_SANITIZE "" CACHE STRING "Sanitizers for all targets, e.g. address,undefined or thread")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

@@ -17,6 +17,7 @@ struct Avx512Bf16Gemm {
   using Activation = std::uint16_t;
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr std::int64_t kSliceSteps = 12;  // as in FmaGemm
+  static constexpr int kStreamedRows = 0;
   static constexpr std::int64_t kSegments = 1;
   // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
   static constexpr int kRows = 8;

@@ -39,9 +39,12 @@ template <class Weight, int kVectorBytes, int kRows, int kTiles, int kWideRows =
 struct FmaGemm {
   using Wide = FmaGemm<float, kVectorBytes, kWideRows, kTiles>;
   using Activation = float;
+  using PlainWeight = Weight;
   using V = typename Lanes<kVectorBytes>::F;
   using I = typename Lanes<kVectorBytes>::I;
   static constexpr std::int64_t kGroup = kBlockRows;
+  // Two panels have four tiles: their accumulators take the registers that those of `rows` take.
+  static constexpr int kStreamedRows = kRows * kTiles / 4;
   // 24 KiB of weights: with the 6 KiB of eight rows that pass they fit the smallest first-level caches, of 32 KiB.
   static constexpr std::int64_t kSliceSteps = 12;
   static constexpr bool kBf16 = sizeof(Weight) == 2;

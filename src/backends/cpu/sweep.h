@@ -5,6 +5,7 @@
 //   kGroup         rows that it multiplies at once
 //   Activation     element type of A: float or uint16_t (bfloat16)
 //   kSegments      segments of A a step
+//   kStreamedRows  with slices: up to so many rows meet plain weights as in streamed.h, as PlainWeight
 //   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the
 //   next
 //                  one is multiplied, called from the inner loop (side.step), so that the unit does not idle:
@@ -21,6 +22,7 @@
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/rows.h"
+#include "backends/cpu/streamed.h"
 #include "backends/cpu/unpack_tiles.h"
 
 namespace moekit::cpu {
@@ -152,15 +154,22 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
     const std::int64_t slice_steps = Gemm::kSliceSteps / (compressed || widens ? 3 : 1);
     const bool fused = kFloatRows ? args.quant != nullptr && args.rows <= kFusedRows && can_fuse(*args.quant)
                                   : compressed && args.rows <= kBf16zRows;
+    const bool streamed = panels.plain && args.rows <= Gemm::kStreamedRows;
     for (std::int64_t n = args.first; n < args.last; ++n) {
-      if (fused) {
+      if (streamed || fused) {
         std::int64_t count = 1;
-        if constexpr (kFloatRows) {
+        const auto following = [&] { return n + count < args.last ? panels.panel(n + count) : args.next; };
+        if (streamed) {
+          if constexpr (Gemm::kStreamedRows != 0) {
+            count = std::min<std::int64_t>(2, args.last - n);
+            streamed_panels<Gemm>(panels.panel(n), count, args.steps, following(), args.a, args.rows, args.scratch);
+          }
+        } else if constexpr (kFloatRows) {
           count = fused_at_once(args.rows, args.last - n);
-          const std::byte* following = n + count < args.last ? panels.panel(n + count) : args.next;
-          fused_panels(*args.quant, panels.panel(n), count, following, args.a, args.rows, args.scratch);
+          fused_panels(*args.quant, panels.panel(n), count, following(), args.a, args.rows, args.scratch);
+        } else if constexpr (kWidens) {
+          bf16z_panel(*args.bf16z, panels.panel(n), args.a, args.rows, args.scratch);
         }
-        if constexpr (kWidens) bf16z_panel(*args.bf16z, panels.panel(n), args.a, args.rows, args.scratch);
         for (std::int64_t i = 0; i < count; ++i)
           finish_rows(row_work(n + i, 0, args.scratch + i * kFusedRows * kPanelColumns), args.rows);
         n += count - 1;
