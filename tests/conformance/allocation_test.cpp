@@ -33,6 +33,8 @@ void* counted(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
+// Where GCC inlines one of a pair and not the other, it takes them for strangers.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 void* operator new(std::size_t bytes) { return counted(bytes, 1); }
 void* operator new[](std::size_t bytes) { return counted(bytes, 1); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) { return counted(bytes, std::size_t(alignment)); }
