@@ -36,11 +36,12 @@ endfunction()
 # the generated list of kernel tables, best first. The flags are set on those two files and reach nothing else.
 # generic, which runs everywhere, is always built.
 function(moekit_add_cpu_isa name processors)
+  set_property(GLOBAL APPEND PROPERTY MOEKIT_CPU_ISAS_KNOWN ${name})
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${processors}")
     return()
   endif()
   if(MOEKIT_CPU_ISAS AND NOT name IN_LIST MOEKIT_CPU_ISAS AND NOT name STREQUAL "generic")
-    message(STATUS "moekit: not asked for: ${name} kernels")
+    message(STATUS "moekit: not in MOEKIT_CPU_ISAS, so not tested: ${name} kernels")
     return()
   endif()
   string(REPLACE ";" " " flags "${ARGN}")
@@ -55,6 +56,16 @@ function(moekit_add_cpu_isa name processors)
   set_source_files_properties(kernels_${name}.cpp limits_${name}.cpp
     TARGET_DIRECTORY moekit PROPERTIES COMPILE_OPTIONS "${ARGN}")
   set_property(GLOBAL APPEND PROPERTY MOEKIT_CPU_ISAS ${name})
+endfunction()
+
+# moekit_check_cpu_isas(): after the last moekit_add_cpu_isa.
+function(moekit_check_cpu_isas)
+  get_property(known GLOBAL PROPERTY MOEKIT_CPU_ISAS_KNOWN)
+  foreach(name IN LISTS MOEKIT_CPU_ISAS)
+    if(NOT name IN_LIST known)
+      message(FATAL_ERROR "moekit: MOEKIT_CPU_ISAS names ${name}, which is not one of ${known}")
+    endif()
+  endforeach()
 endfunction()
 
 # moekit_generate_list(file property prefix): writes X(name) lines, one for each item of a global property.
