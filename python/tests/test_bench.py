@@ -52,6 +52,22 @@ def test_every_competitor_is_timed_or_named(quick_run):
         assert all(row["not_measured"].values())
 
 
+def test_an_interrupted_run_keeps_its_cases(tmp_path, monkeypatch, capsys):
+    run_case, path = suite.run, tmp_path / "run.json"
+
+    def interrupted(case, seconds, done=[]):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(case)
+        return run_case(case, seconds)
+
+    monkeypatch.setattr(suite, "run", interrupted)
+    assert main(["bench", "dropin", "--quick", "--json", str(path)]) == 130
+    run = json.loads(path.read_text())
+    assert len(run["rows"]) == 2 and all(row["rates"] for row in run["rows"])
+    assert "interrupted" in run["not_measured"]["dropin"] and "interrupted" in capsys.readouterr().out
+
+
 def test_comparison_with_an_old_run(quick_run, tmp_path, capsys):
     assert main(["bench", "dropin", "--quick", "--threads", "2", "--compare", str(quick_run)]) == 0
     assert "against the old run" in capsys.readouterr().out

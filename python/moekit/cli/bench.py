@@ -120,11 +120,18 @@ def run(args):
              "not_measured": {}}
     if old is not None and not args.force:
         report.check_machine(old, facts["machine"])
+    interrupted = False
     for name in [args.suite] if args.suite else DEFAULT_SUITES:
         try:
             _run_suite(name, args, facts["rows"])
         except ImportError as error:
             facts["not_measured"][name] = str(error)
+        except KeyboardInterrupt:  # what was measured in half an hour is not thrown away
+            if not facts["rows"]:
+                raise
+            facts["not_measured"][name] = "interrupted: the cases before that are here"
+            interrupted = True
+            break
     facts["limits"] = machine.better(facts["limits"], machine.limits(args.quick))
     for row in facts["rows"]:
         add_shares(row, facts["limits"])
@@ -136,7 +143,7 @@ def run(args):
         args.json = None  # the table goes to the terminal
     if args.plots:
         facts["plots"] = plots.draw(facts, args.plots)
-    return facts, int(any(wrong(row) for row in facts["rows"]))
+    return facts, 130 if interrupted else int(any(wrong(row) for row in facts["rows"]))
 
 
 def render(facts) -> str:
