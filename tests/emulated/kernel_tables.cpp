@@ -13,7 +13,6 @@ extern const KernelTable k_amx_kernels, k_avx512bf16_kernels;  // compiled as on
 extern const KernelTable k_amx_kernels_plain, k_avx512bf16_kernels_plain;  // with the instructions of any processor
 #define X(name) extern const KernelTable k_##name##_kernels;
 X(avx512)
-X(avx2)
 X(generic)
 #undef X
 
@@ -36,8 +35,8 @@ const KernelTable* const* kernel_tables(std::size_t* count) {
   static const KernelTable avx512bf16_plain = renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0);
   // What a table lacks it takes from the next one that has it: those of tiles come first, so that no other takes
   // theirs, which tiles must be configured for.
-  static const std::array<const KernelTable*, 7> list = {
-      &amx, &amx_plain, &avx512bf16, &avx512bf16_plain, &k_avx512_kernels, &k_avx2_kernels, &k_generic_kernels};
+  static const std::array<const KernelTable*, 6> list = {
+      &amx, &amx_plain, &avx512bf16, &avx512bf16_plain, &k_avx512_kernels, &k_generic_kernels};
   *count = list.size();
   return list.data();
 }
