@@ -8,23 +8,38 @@
 
 namespace moekit::bench {
 
-cpu::Limits& limits() {
-  static cpu::Limits measured = cpu::measure_limits(cpu::default_read_bytes(), 1.0);
-  return measured;
+namespace {
+
+constexpr double kBesideSeconds = 0.02;
+
+double peak_now(DType dtype, std::string_view isa) {
+  return limits().flop_rate(limits().best().peak_of(dtype, isa), kBesideSeconds);
 }
 
-void report(benchmark::State& state, const Work& work, TimePoint start) {
-  const double seconds = std::chrono::duration<double>(now() - start).count();
+}  // namespace
+
+cpu::LimitMeter& limits() {
+  static cpu::LimitMeter meter = [] {
+    cpu::LimitMeter made(cpu::default_read_bytes());
+    made.measure(1.0);
+    return made;
+  }();
+  return meter;
+}
+
+Beside beside(DType dtype, std::string_view isa) {
+  return {dtype, isa, limits().read_rate(kBesideSeconds), peak_now(dtype, isa), now()};
+}
+
+void report(benchmark::State& state, const Work& work, const Beside& beside) {
+  const double seconds = std::chrono::duration<double>(now() - beside.start).count();
   const auto rate = [&](const char* name, double amount) {
     state.counters[name] = amount * static_cast<double>(state.iterations()) / seconds;
   };
-  const cpu::Limits& limit = limits();
-  double peak = limit.fp32_peak(work.isa);
-  if (work.dtype == DType::kBFloat16) peak = std::max(peak, limit.bf16_peak(work.isa));
   rate("GB/s", work.weight_bytes * 1e-9);
   rate("TF/s", work.flops * 1e-12);
-  rate("of_dram", work.weight_bytes / limit.dram);
-  rate("of_peak", work.flops / peak);
+  rate("of_peak", 2.0 * work.flops / (beside.peak + peak_now(beside.dtype, beside.isa)));
+  rate("of_dram", 2.0 * work.weight_bytes / (beside.dram + limits().read_rate(kBesideSeconds)));
 }
 
 AlignedBuffer random_values(std::size_t bytes, std::uint64_t seed) {

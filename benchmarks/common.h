@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "backends/cpu/limits.h"
+#include "backends/cpu/limit_meter.h"
 #include "core/aligned_buffer.h"
 #include "moekit/core.h"
 
@@ -28,21 +28,31 @@ constexpr DenseShape kDenseShapes[] = {
 /// dtype/ExIxO/batch:B
 std::string dense_name(DType dtype, const DenseShape& shape);
 
-/// Limits of this run, measured on first use; limits/ benchmarks raise them when they see more.
-cpu::Limits& limits();
+/// The limits of this machine; the first call measures the best ones.
+cpu::LimitMeter& limits();
+
+using TimePoint = std::chrono::steady_clock::time_point;
+inline TimePoint now() { return std::chrono::steady_clock::now(); }
+
+/// What a loop is judged by, and when it began.
+struct Beside {
+  DType dtype;
+  std::string_view isa;
+  double dram, peak;  // just before the loop, 20 ms each
+  TimePoint start;
+};
+/// Call it right before the loop. `dtype`: of the weights. `isa`: whose peak counts; "": the best of the host.
+Beside beside(DType dtype, std::string_view isa = "");
 
 /// Work of one iteration.
 struct Work {
   double weight_bytes = 0.0;  // read from memory
   double flops = 0.0;
-  DType dtype = DType::kFloat32;
-  std::string_view isa;  // whose peak counts; "": the best of the host
 };
-using TimePoint = std::chrono::steady_clock::time_point;
-inline TimePoint now() { return std::chrono::steady_clock::now(); }
-/// Counters GB/s (weights), TF/s, of_dram and of_peak: fractions of the limits measured in this run. Call it right
-/// after the loop, with the time before it. (Google Benchmark's rate counters would be printed as "GB/s=3/s".)
-void report(benchmark::State& state, const Work& work, TimePoint start);
+/// Counters GB/s (weights), TF/s, of_dram and of_peak: fractions of the limits as they are just before and just after
+/// the loop: a machine that others use, too, gives less at some times than at its best. Call it right after the loop.
+/// (Google Benchmark's rate counters would be printed as "GB/s=3/s".)
+void report(benchmark::State& state, const Work& work, const Beside& beside);
 
 /// A buffer of bfloat16 values +-(2^-10 .. 2^-5), random bits: in pairs also float32 values of that size. Written by
 /// all threads: memory that never was written is one zero page, and reads like a cache.

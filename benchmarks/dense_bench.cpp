@@ -31,13 +31,12 @@ void run(benchmark::State& state, const DenseShape& shape, DType dtype) {
   parameters.gate_weight = take(shape.experts * shape.input);
   parameters.gate_bias = take(shape.experts);
   const MoE moe(shape.experts, shape.input, shape.output, parameters);
-  const TimePoint start = now();
+  const Beside start = beside(dtype);
   for (auto _ : state)
     moe.forward({x.data(), dtype, shape.batch, shape.input, shape.input},
                 {y.data(), dtype, shape.batch, shape.output, shape.output});
   const auto elements = static_cast<double>(shape.experts * matrix);
-  report(state, {elements * static_cast<double>(size), 2.0 * elements * static_cast<double>(shape.batch), dtype, ""},
-         start);
+  report(state, {elements * static_cast<double>(size), 2.0 * elements * static_cast<double>(shape.batch)}, start);
 }
 
 }  // namespace

@@ -122,14 +122,14 @@ void run(benchmark::State& state, const Variant& variant) {
     experts += static_cast<double>(std::set<std::int32_t>(ids.begin(), ids.end()).size()) / static_cast<double>(count);
   }
   std::size_t batch = 0;
-  const TimePoint start = now();
+  const Beside start = beside(DType::kBFloat16);
   for (auto _ : state) {
     layer.forward({batches[batch].data(), DType::kBFloat16, tokens, kHidden, kHidden}, out);
     batch = (batch + 1) % batches.size();
   }
   report(state,
-         {experts * static_cast<double>(layer.packed_bytes()) / kExperts,
-          2.0 * static_cast<double>(tokens * kTopK * 3 * kMatrix), DType::kBFloat16, ""},
+         {experts * static_cast<double>(layer.memory_needs().expert) + static_cast<double>(kExperts * kHidden * 4),
+          2.0 * static_cast<double>(tokens * kTopK * 3 * kMatrix)},
          start);
   state.counters["experts"] = experts;
 }

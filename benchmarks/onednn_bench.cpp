@@ -39,15 +39,14 @@ void run(benchmark::State& state, DType dtype, std::int64_t m, std::int64_t k, s
     experts.emplace_back(primitive.weights_desc(), engine, weights.data() + e * expert);
   const dnnl::matmul matmul(primitive);
   std::size_t at = 0;
-  const TimePoint start = now();
+  const Beside start = beside(dtype);
   for (auto _ : state) {
     for (int i = 0; i < kTopK; ++i, at = (at + 1) % experts.size())
       matmul.execute(stream, {{DNNL_ARG_SRC, a_memory}, {DNNL_ARG_WEIGHTS, experts[at]}, {DNNL_ARG_DST, c_memory}});
     stream.wait();
   }
   report(state,
-         {static_cast<double>(kTopK) * static_cast<double>(expert), 2.0 * static_cast<double>(kTopK * m * k * n), dtype,
-          ""},
+         {static_cast<double>(kTopK) * static_cast<double>(expert), 2.0 * static_cast<double>(kTopK * m * k * n)},
          start);
   state.SetLabel(primitive.impl_info_str());
 }
@@ -68,16 +67,14 @@ void run_dense(benchmark::State& state, DType dtype, const DenseShape& shape) {
   const memory a_memory(a_desc, engine, a.data()), b_memory(primitive.weights_desc(), engine, b.data()),
       c_memory(c_desc, engine, c.data());
   const dnnl::matmul matmul(primitive);
-  const TimePoint start = now();
+  const Beside start = beside(dtype);
   for (auto _ : state) {
     matmul.execute(stream, {{DNNL_ARG_SRC, a_memory}, {DNNL_ARG_WEIGHTS, b_memory}, {DNNL_ARG_DST, c_memory}});
     stream.wait();
   }
   const auto elements = static_cast<double>(shape.input * columns);
-  report(
-      state,
-      {elements * static_cast<double>(dtype_size(dtype)), 2.0 * elements * static_cast<double>(shape.batch), dtype, ""},
-      start);
+  report(state, {elements * static_cast<double>(dtype_size(dtype)), 2.0 * elements * static_cast<double>(shape.batch)},
+         start);
   state.SetLabel(primitive.impl_info_str());
 }
 

@@ -51,25 +51,23 @@ void route(benchmark::State& state) {
   const AlignedBuffer x = random_values(static_cast<std::size_t>(tokens * kHidden * 2), 7);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens * kTopK));
   std::vector<float> weights(ids.size());
-  const TimePoint start = now();
+  const Beside start = beside(DType::kBFloat16);
   for (auto _ : state)
     backend.route(*packed, {x.data(), DType::kBFloat16, tokens, kHidden, kHidden}, {},
                   {tokens, kTopK, ids.data(), weights.data()}, *workspace, nullptr);
-  report(state,
-         {static_cast<double>(kExperts * kHidden * 2), 2.0 * static_cast<double>(tokens * kExperts * kHidden),
-          DType::kBFloat16, ""},
+  report(state, {static_cast<double>(kExperts * kHidden * 2), 2.0 * static_cast<double>(tokens * kExperts * kHidden)},
          start);
 }
 
 void pack(benchmark::State& state) {
   const Block block(16, kIntermediate);
   double bytes = 0.0;
-  const TimePoint start = now();
+  const Beside start = beside(DType::kBFloat16);
   for (auto _ : state) {
     const MoeLayer layer(block.config, block.tensors);
     bytes = static_cast<double>(layer.packed_bytes());
   }
-  report(state, {bytes, 0.0, DType::kBFloat16, ""}, start);
+  report(state, {bytes, 0.0}, start);
 }
 
 }  // namespace

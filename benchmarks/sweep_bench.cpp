@@ -87,7 +87,7 @@ void run(benchmark::State& state, const Sweep& s) {
   for (int t = 0; t < num_threads(); ++t) buffers.emplace_back(s);
   std::int64_t at = 0;
   const auto expert = [&](std::int64_t i) { return weights.data() + (at + i) % experts * s.expert_bytes(); };
-  const TimePoint start = now();
+  const Beside start = beside(s.weight, s.chosen.name_of(s.weight));
   for (auto _ : state) {
     run_parallel(num_threads(), [&](Team& team, int thread) {
       if (s.chosen.table->enter != nullptr) s.chosen.table->enter();
@@ -103,9 +103,7 @@ void run(benchmark::State& state, const Sweep& s) {
   const double elements =
       static_cast<double>(kExpertsAtOnce * s.expert_bytes()) / static_cast<double>(dtype_size(s.weight));
   report(state,
-         {static_cast<double>(kExpertsAtOnce * s.expert_bytes()), 2.0 * elements * static_cast<double>(s.rows),
-          s.weight, s.chosen.name_of(s.weight)},
-         start);
+         {static_cast<double>(kExpertsAtOnce * s.expert_bytes()), 2.0 * elements * static_cast<double>(s.rows)}, start);
 }
 
 }  // namespace

@@ -36,9 +36,8 @@ def test_a_run_has_its_fields(quick_run):
             assert row["errors"][name] <= suite.LARGEST_ERROR[row["shape"]["dtype"]]
             rate = row["rates"][name]
             assert rate["bytes_per_s"] == pytest.approx(row["bytes_of"][name] / t["median_s"])
-            assert rate["of_dram"] == pytest.approx(rate["bytes_per_s"] / limits["dram"])
-            assert 0 < rate["of_peak"] == pytest.approx(rate["flops_per_s"] / max(limits["bf16"], limits["fp32"])) or \
-                row["shape"]["dtype"] == "float32"
+            assert 0 < rate["of_dram"] == pytest.approx(rate["bytes_per_s"] / row["limits"]["dram"])
+            assert 0 < rate["of_peak"] == pytest.approx(rate["flops_per_s"] / row["limits"]["peak"])
         for name, ratio in row["ratios"].items():
             assert ratio == pytest.approx(row["times"][name]["median_s"] / row["times"][row["ratio_over"]]["median_s"])
 
@@ -55,11 +54,11 @@ def test_every_competitor_is_timed_or_named(quick_run):
 def test_an_interrupted_run_keeps_its_cases(tmp_path, monkeypatch, capsys):
     run_case, path = suite.run, tmp_path / "run.json"
 
-    def interrupted(case, seconds, done=[]):
+    def interrupted(case, seconds, limits, done=[]):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(case)
-        return run_case(case, seconds)
+        return run_case(case, seconds, limits)
 
     monkeypatch.setattr(suite, "run", interrupted)
     assert main(["bench", "dropin", "--quick", "--json", str(path)]) == 130
@@ -95,6 +94,26 @@ def _case(competitors):
                       np.ones((1, 1)), lambda y: y, 1.0, 1.0, {})
 
 
+class _Limits:
+    """Slower from call to call."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def now(self, dtype):
+        assert dtype == "float32"
+        self.calls += 1
+        return {"dram": 100.0 / self.calls, "peak": 1000.0 / self.calls}
+
+
+def test_limits_are_the_medians_of_the_same_rounds():
+    limits = _Limits()
+    row = suite.run(_case([timing.Competitor("moekit", lambda x: x, [np.ones((1, 1))])]), 0.0, limits)
+    assert limits.calls == row["times"]["moekit"]["samples"] == 5
+    assert row["limits"] == {"dram": 100.0 / 3, "peak": 1000.0 / 3}
+    assert row["rates"]["moekit"]["of_dram"] == pytest.approx(1.0 / row["times"]["moekit"]["median_s"] / (100.0 / 3))
+
+
 def test_wrong_and_failing_peers_are_named_and_not_timed():
     def fails(x):
         raise RuntimeError("no such kernel")
@@ -102,13 +121,13 @@ def test_wrong_and_failing_peers_are_named_and_not_timed():
     row = suite.run(_case([timing.Competitor("moekit", lambda x: x, [np.ones((1, 1))]),
                            timing.Competitor("off", lambda x: x + 1e-3, [np.ones((1, 1))]),
                            timing.Competitor("not finite", lambda x: x * np.nan, [np.ones((1, 1))]),
-                           timing.Competitor("broken", fails, [None])]), 0.0)
+                           timing.Competitor("broken", fails, [None])]), 0.0, _Limits())
     assert set(row["times"]) == {"moekit"} and set(row["not_measured"]) == {"off", "not finite", "broken"}
     assert "no such kernel" in row["not_measured"]["broken"] and not suite.wrong(row)
 
 
 def test_a_wrong_result_of_moekit_is_reported():
-    row = suite.run(_case([timing.Competitor("moekit", lambda x: x + 1, [np.ones((1, 1))])]), 0.0)
+    row = suite.run(_case([timing.Competitor("moekit", lambda x: x + 1, [np.ones((1, 1))])]), 0.0, _Limits())
     assert suite.wrong(row) and row["times"] == {}
     facts = {"machine": {"cpu": "c", "threads": 1, "kernels": {}, "load_average": 0.0, "commit": None, "moekit": "0",
                          "uncommitted_changes": None, "python": "3", "versions": {"torch": None}},

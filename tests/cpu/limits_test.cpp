@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The limits that benchmarks are judged by: what is measured, not how fast it is.
-#include "backends/cpu/limits.h"
+#include "backends/cpu/limit_meter.h"
 
 #include <gtest/gtest.h>
 
@@ -26,19 +26,51 @@ TEST(Limits, CoverEveryIsaOfTheHost) {
     const bool bytes_only =
         isas[i] == "avx512vnni" || isas[i] == "avxvnni" || isas[i] == "neondot" || isas[i] == "neoni8mm";
     EXPECT_EQ(limits.peaks[i].fp32 + limits.peaks[i].bf16 > 0.0, !bytes_only) << isas[i];
-    EXPECT_GT(limits.fp32_peak(isas[i]), 0.0) << isas[i];
+    EXPECT_GT(limits.fp32_peak(isas[i]).rate, 0.0) << isas[i];
   }
 }
 
 TEST(Limits, PeaksOfAnIsaCountThoseThatItInheritsFrom) {
   Limits limits;
   limits.peaks = {{"a", 0.0, 5.0}, {"b", 3.0, 0.0}, {"c", 1.0, 2.0}};
-  EXPECT_EQ(limits.fp32_peak(), 3.0);
-  EXPECT_EQ(limits.fp32_peak("a"), 3.0);
-  EXPECT_EQ(limits.fp32_peak("c"), 1.0);
-  EXPECT_EQ(limits.bf16_peak("a"), 5.0);
-  EXPECT_EQ(limits.bf16_peak("b"), 2.0);
-  EXPECT_EQ(limits.fp32_peak("unknown"), 0.0);
+  EXPECT_EQ(limits.fp32_peak().rate, 3.0);
+  EXPECT_EQ(limits.fp32_peak("a").rate, 3.0);
+  EXPECT_EQ(limits.fp32_peak("c").rate, 1.0);
+  EXPECT_EQ(limits.bf16_peak("a").rate, 5.0);
+  EXPECT_EQ(limits.bf16_peak("b").rate, 2.0);
+  EXPECT_EQ(limits.fp32_peak("unknown").rate, 0.0);
+}
+
+TEST(Limits, WeightsAreJudgedByTheFasterArithmetic) {
+  Limits limits;
+  limits.peaks = {{"a", 0.0, 5.0}, {"b", 3.0, 0.0}, {"c", 1.0, 4.0}};
+  const auto expect = [&](DType dtype, const char* isa, std::size_t index, bool bf16, double rate) {
+    const Peak peak = limits.peak_of(dtype, isa);
+    EXPECT_EQ(peak.isa, index) << isa;
+    EXPECT_EQ(peak.bf16, bf16) << isa;
+    EXPECT_EQ(peak.rate, rate) << isa;
+  };
+  expect(DType::kFloat32, "", 1, false, 3.0);
+  expect(DType::kBFloat16, "", 0, true, 5.0);
+  expect(DType::kBFloat16, "b", 2, true, 4.0);
+  limits.peaks[2].bf16 = 2.0;
+  expect(DType::kBFloat16, "b", 1, false, 3.0);
+}
+
+TEST(LimitMeter, RatesOfNowAreThoseOfTheSameWork) {
+  LimitMeter meter(1 << 20);
+  EXPECT_EQ(meter.best().dram, 0.0);
+  EXPECT_EQ(meter.flop_rate(meter.best().fp32_peak(), 0.0), 0.0);  // nothing measured: no peak to look at
+  meter.measure(0.0);
+  const double dram = meter.best().dram;
+  EXPECT_GT(dram, 0.0);
+  for (int pass = 0; pass < 3; ++pass) EXPECT_GT(meter.read_rate(0.0), 0.0);
+  const Peak peak = meter.best().fp32_peak();
+  EXPECT_GT(meter.flop_rate(peak, 0.0), 0.0);
+  meter.measure(0.0);
+  EXPECT_GE(meter.best().dram, dram);
+  EXPECT_GE(meter.best().fp32_peak().rate, peak.rate);
+  EXPECT_THROW(meter.measure(-1.0), std::invalid_argument);
 }
 
 TEST(Limits, RefuseWhatCannotBeMeasured) {

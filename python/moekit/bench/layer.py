@@ -60,14 +60,13 @@ class _Format:
         peers, more = self.workers.competitors(self.facts, batches)
         missing.update(more)
         used = np.mean([len(np.unique(np.asarray(self.layer(x, return_routing=True)[1].expert_ids))) for x in own])
-        share = float(used) / s.experts
-        packed = self.layer.nbytes
+        share, router = float(used) / s.experts, float(s.experts * s.hidden * element)  # the router is read whole
         bytes_of = {name: share * facts["weight_bytes"] for name, facts in self.facts.items()}
-        bytes_of.update({name: share * s.experts * s.expert_weights * element for name in transformers_peer.NAMES})
+        bytes_of.update({name: router + used * s.expert_weights * element for name in transformers_peer.NAMES})
         shape = {"model": model, "hidden": s.hidden, "intermediate": s.intermediate, "experts": s.experts,
                  "of_experts": of_experts, "top_k": s.top_k, "T": tokens, "routing": routing, "dtype": self.form}
         return Case("layer", shape, competitors + peers, inputs.reference(s, self.weights, own[0]), _to_numpy,
-                    share * packed, 2.0 * tokens * s.top_k * s.expert_weights, missing, bytes_of,
+                    router + used * self.layer.memory_needs.expert, 2.0 * tokens * s.top_k * s.expert_weights, missing, bytes_of,
                     {name: f"{self.workers.versions[name]}: {facts['detail']}" for name, facts in self.facts.items()})
 
 

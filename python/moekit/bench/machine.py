@@ -51,16 +51,26 @@ def facts() -> dict:
     }
 
 
-def limits(quick: bool) -> dict:
-    """Best rates now. quick: over too little memory and time to mean anything."""
-    return _core.measure_limits(1 << 24, 0.01) if quick else _core.measure_limits(0, 1.0)
+class Limits:
+    """The machine's limits. quick: over too little memory and time to mean anything."""
 
+    def __init__(self, quick: bool):
+        self._meter = _core.LimitMeter(1 << 24 if quick else 0)
+        self._seconds, self._beside = (0.01, 0.0) if quick else (1.0, 0.04)
+        self.measure()
 
-def better(a: dict, b: dict) -> dict:
-    """The best rates of two measurements: a limit is what the machine reached at any time of the run."""
-    peaks = [{"isa": p["isa"], "fp32": max(p["fp32"], q["fp32"]), "bf16": max(p["bf16"], q["bf16"])}
-             for p, q in zip(a["peaks"], b["peaks"])]
-    return {**a, **{rate: max(a[rate], b[rate]) for rate in ("dram", "fp32", "bf16")}, "peaks": peaks}
+    def measure(self) -> None:
+        """Looks for better rates: a limit of the run is what the machine reached at any time."""
+        self._meter.measure(self._seconds)
+
+    @property
+    def best(self) -> dict:
+        return self._meter.best
+
+    def now(self, dtype: str) -> dict:
+        """Memory reads, bytes/s, and the multiply-adds of peak_of, flop/s, over 40 ms each."""
+        return {"dram": self._meter.read_rate(self._beside),
+                "peak": self._meter.flop_rate(dtype == "float32", self._beside)}
 
 
 def peak_of(dtype: str, limits: Mapping[str, Any]) -> float:

@@ -92,7 +92,7 @@ def render(facts: Mapping[str, Any]) -> str:
     lines = [
         f"{m['cpu']}, {m['threads']} threads, kernels {kernels}",
         f"moekit {m['moekit']} ({commit}), Python {m['python']}, {versions}",
-        f"limits of this run: memory {limits['dram'] / 1e9:.1f} GB/s, fp32 {limits['fp32'] / 1e12:.3g} TF/s, "
+        f"best rates of this run: memory {limits['dram'] / 1e9:.1f} GB/s, fp32 {limits['fp32'] / 1e12:.3g} TF/s, "
         f"bf16 {limits['bf16'] / 1e12:.3g} TF/s; load average at the start {m['load_average']:.1f}",
     ]
     if facts["quick"]:

@@ -2,11 +2,12 @@
 """One case of a suite: competitors are checked against a reference, then timed together."""
 from __future__ import annotations
 
+import statistics
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from .machine import peak_of
+from .machine import Limits
 from .timing import Competitor, interleaved
 
 # Squared error over squared reference (float64) that a competitor may have. float32: sums of a few thousand products at
@@ -54,8 +55,10 @@ def error_of(y: np.ndarray, reference: np.ndarray) -> float:
     return float(np.square(y - reference).sum() / max(np.square(reference).sum(), 1e-300))
 
 
-def run(case: Case, seconds: float) -> dict:
-    """The case's row: times, errors, ratios of medians over the first competitor of moekit, work."""
+def run(case: Case, seconds: float, limits: Limits) -> dict:
+    """The case's row: times, errors, ratios of medians over the first competitor of moekit, work; the limits, medians
+    of the same rounds, and what each time means: GB/s of the weights that the competitor's format needs, TF/s, and
+    their fractions of these limits. (A machine that others use, too, gives less at some times than at its best.)"""
     timed, errors, missing = [], {}, dict(case.not_measured)
     for competitor in case.competitors:
         try:
@@ -69,24 +72,21 @@ def run(case: Case, seconds: float) -> dict:
             missing[competitor.name] = f"wrong result, squared error {errors[competitor.name]:.2g}"
         else:
             timed.append(competitor)
-    times = interleaved(timed, seconds, failed=missing) if timed else {}
+    measured: list[dict] = []
+    times = interleaved(timed, seconds, failed=missing,
+                        beside=lambda: measured.append(limits.now(case.shape["dtype"]))) if timed else {}
     ours = next((name for name in times if name.startswith("moekit")), None)
     ratios = {name: t["median_s"] / times[ours]["median_s"] for name, t in times.items() if name != ours} if ours else {}
+    then = {name: statistics.median(m[name] for m in measured) for name in ("dram", "peak")} if measured else {}
+    bytes_of = {name: case.bytes_of.get(name, case.weight_bytes) for name in times}
+    rates = {}
+    for name, t in times.items():
+        read, flops = bytes_of[name] / t["median_s"], case.flops / t["median_s"]
+        rates[name] = {"bytes_per_s": read, "of_dram": read / then["dram"], "flops_per_s": flops,
+                       "of_peak": flops / then["peak"]}
     return {"suite": case.suite, "shape": dict(case.shape), "times": times, "ratio_over": ours, "ratios": ratios,
             "errors": errors, "not_measured": missing, "weight_bytes": case.weight_bytes, "flops": case.flops,
-            "bytes_of": {name: case.bytes_of.get(name, case.weight_bytes) for name in times},
-            "details": dict(case.details)}
-
-
-def add_shares(row: dict, limits: Mapping[str, Any]) -> None:
-    """What each time means: GB/s of the weights that the competitor's format needs and TF/s, and their fractions of the
-    limits of the run (memory reads; multiply-adds in float32, for other formats in bfloat16 where the host is faster at them)."""
-    peak = peak_of(row["shape"]["dtype"], limits)
-    row["rates"] = {}
-    for name, t in row["times"].items():
-        read, flops = row["bytes_of"][name] / t["median_s"], row["flops"] / t["median_s"]
-        row["rates"][name] = {"bytes_per_s": read, "of_dram": read / limits["dram"], "flops_per_s": flops,
-                              "of_peak": flops / peak}
+            "limits": then, "rates": rates, "bytes_of": bytes_of, "details": dict(case.details)}
 
 
 def wrong(row: Mapping[str, Any]) -> bool:

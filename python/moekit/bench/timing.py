@@ -38,13 +38,14 @@ def _turn(c: Competitor, stream, calls: int) -> float:
 
 
 def interleaved(competitors: Sequence[Competitor], seconds: float, rounds: int = 5, turn: float = 0.02,
-                failed: Optional[Dict[str, str]] = None) -> dict[str, dict]:
+                failed: Optional[Dict[str, str]] = None, beside: Optional[Callable[[], None]] = None) -> dict[str, dict]:
     """Seconds a call, by competitor: median, quartiles, least, and the number of samples.
 
     A turn lasts about `turn` seconds (one call at least) and is one sample. Before it the threads of the previous
     competitor get time to stop spinning, and where a call is short one more is not timed: it wakes the own threads. At
     least `rounds` rounds (three where a call takes seconds), and until `seconds` have passed. failed: receives those of
-    another process that ended meanwhile, with the reason; without it that is an error.
+    another process that ended meanwhile, with the reason; without it that is an error. beside: called at the end of
+    every round.
     """
     streams = {c.name: itertools.cycle(c.inputs) for c in competitors}
     running, calls = list(competitors), {}
@@ -81,6 +82,9 @@ def interleaved(competitors: Sequence[Competitor], seconds: float, rounds: int =
             each = timed(c, calls[c.name])
             if each is not None:
                 samples[c.name].append(each)
+        if beside is not None:
+            time.sleep(_SPIN_SECONDS)
+            beside()
         done += 1
     return {c.name: summary(samples[c.name]) for c in running}
 

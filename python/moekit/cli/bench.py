@@ -7,7 +7,7 @@
 
 Every competitor's result is checked before it is timed. Times are medians of turns, ± half the distance between the
 quartiles; "2x" is the ratio of a median over moekit's. Every time comes with GB/s (of the weights that the call needs
-in that competitor's format) and TF/s, as fractions of the limits measured in the same run. A peer that is not installed
+in that competitor's format) and TF/s, as fractions of the limits measured in the same turns. A peer that is not installed
 or cannot run is named with the reason. The layers are the models' in size; where memory asks for fewer experts the
 table says so. scripts/bench_peers.sh builds the environments of those peers that need their own."""
 from __future__ import annotations
@@ -95,12 +95,12 @@ def _options(args, suite: str):
                    _core.get_num_threads())
 
 
-def _run_suite(name: str, args, rows) -> None:
+def _run_suite(name: str, args, limits, rows) -> None:
     from ..bench.report import shape_text
     from ..bench.suite import run as run_case
 
     for case in importlib.import_module(f"moekit.bench.{name}").cases(_options(args, name)):
-        row = run_case(case, 0.0 if args.quick else args.seconds)
+        row = run_case(case, 0.0 if args.quick else args.seconds, limits)
         rows.append(row)
         if sys.stderr.isatty():
             print(f"{name}: {shape_text(row)}", file=sys.stderr)
@@ -108,7 +108,7 @@ def _run_suite(name: str, args, rows) -> None:
 
 def run(args):
     from ..bench import machine, report
-    from ..bench.suite import add_shares, wrong
+    from ..bench.suite import wrong
 
     old = report.load(args.compare) if args.compare else None
     if args.plots:
@@ -116,14 +116,13 @@ def run(args):
 
         plots.check()  # before minutes of measuring
     _use_threads(args.threads)
-    facts = {"machine": machine.facts(), "quick": args.quick, "limits": machine.limits(args.quick), "rows": [],
-             "not_measured": {}}
+    facts = {"machine": machine.facts(), "quick": args.quick, "limits": {}, "rows": [], "not_measured": {}}
     if old is not None and not args.force:
         report.check_machine(old, facts["machine"])
-    interrupted = False
+    limits, interrupted = machine.Limits(args.quick), False
     for name in [args.suite] if args.suite else DEFAULT_SUITES:
         try:
-            _run_suite(name, args, facts["rows"])
+            _run_suite(name, args, limits, facts["rows"])
         except ImportError as error:
             facts["not_measured"][name] = str(error)
         except KeyboardInterrupt:  # what was measured in half an hour is not thrown away
@@ -132,9 +131,8 @@ def run(args):
             facts["not_measured"][name] = "interrupted: the cases before that are here"
             interrupted = True
             break
-    facts["limits"] = machine.better(facts["limits"], machine.limits(args.quick))
-    for row in facts["rows"]:
-        add_shares(row, facts["limits"])
+    limits.measure()
+    facts["limits"] = limits.best
     if old is not None:
         facts["compared"] = report.compare(old, facts["rows"])
     if args.json and args.json != "-":

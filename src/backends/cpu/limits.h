@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this machine can do at most: the rates that benchmarks are judged by, measured in the same run as they are.
+// What this machine can do at most: the rates that benchmarks are judged by. limit_meter.h measures them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
+
+#include "moekit/core.h"
 
 namespace moekit::cpu {
 
@@ -28,6 +30,13 @@ struct IsaPeak {
   double bf16 = 0.0;
 };
 
+/// Arithmetic of an ISA that weights of a dtype are judged by.
+struct Peak {
+  std::size_t isa = 0;  // index into Limits::peaks
+  bool bf16 = false;    // bfloat16 products, not float32 ones
+  double rate = 0.0;    // flop/s; 0: there is none
+};
+
 struct Limits {
   int threads = 0;
   std::size_t read_bytes = 0;  // memory that one pass read
@@ -35,16 +44,14 @@ struct Limits {
   std::vector<IsaPeak> peaks;  // ISAs that the host runs, best first
   /// The best rates of `isa` and the ISAs after it, which is where kernels that it lacks are inherited from;
   /// "" takes all.
-  double fp32_peak(std::string_view isa = "") const noexcept;
-  double bf16_peak(std::string_view isa = "") const noexcept;
+  Peak fp32_peak(std::string_view isa = "") const noexcept;
+  Peak bf16_peak(std::string_view isa = "") const noexcept;
+  /// float32: multiply-adds in float32. Other weights: in bfloat16 where that is faster.
+  Peak peak_of(DType weights, std::string_view isa = "") const noexcept;
 };
 
 /// Enough memory that caches of `cache_bytes` hold little of it, and at most a quarter of what is free.
 /// `cache_bytes` 0: the last-level cache that the system reports.
 std::size_t default_read_bytes(std::size_t cache_bytes = 0);
-
-/// Best rates of passes with num_threads() threads: reads of `read_bytes` from memory, for at least `seconds`, and
-/// arithmetic, `seconds` / 4 an ISA and dtype. Throws std::bad_alloc, std::invalid_argument for sizes < 1.
-Limits measure_limits(std::size_t read_bytes, double seconds);
 
 }  // namespace moekit::cpu

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "backends/cpu/linear.h"
-#include "core/float_convert.h"
 
 namespace moekit::cpu {
 namespace {
@@ -125,12 +124,14 @@ void TileRun::allocate() {
 void TileRun::operator()(Team& team, int thread) noexcept {
   const KernelScope scope(*block_.chosen.table);
   const auto units = static_cast<std::int64_t>(ws_.units.size());
-  // One unit is claimed ahead, so that the last panel of a unit can prefetch the first of the next.
+  // One unit and one slab are claimed ahead, so that the last panel of one can prefetch the first of the next.
   std::int64_t unit = next_unit_.fetch_add(1, std::memory_order_relaxed);
+  std::int64_t slab = next_slab_.fetch_add(1, std::memory_order_relaxed);
   const UpUnit* held = nullptr;
   while (unit < units) {
     const std::int64_t following = next_unit_.fetch_add(1, std::memory_order_relaxed);
-    up(ws_.units[static_cast<std::size_t>(unit)], following < units ? first_panel(following) : nullptr, thread, held);
+    up(ws_.units[static_cast<std::size_t>(unit)], following < units ? first_panel(following) : first_down_panel(slab),
+       thread, held);
     unit = following;
   }
   team.barrier();
@@ -138,13 +139,26 @@ void TileRun::operator()(Team& team, int thread) noexcept {
     remake_hidden(thread, team.threads());
     team.barrier();
   }
-  for (std::int64_t slab; (slab = next_slab_.fetch_add(1, std::memory_order_relaxed)) < slabs_;) down(slab, thread);
+  while (slab < slabs_) {
+    const std::int64_t following = next_slab_.fetch_add(1, std::memory_order_relaxed);
+    down(slab, following, thread);
+    slab = following;
+  }
 }
 
 const std::byte* TileRun::first_panel(std::int64_t unit) const noexcept {
   const UpUnit& u = ws_.units[static_cast<std::size_t>(unit)];
   const ActiveExpert& active = ws_.active[static_cast<std::size_t>(u.active)];
   return active.expert->up == nullptr ? nullptr : active.expert->up + u.first * active.group->up.panel_bytes;
+}
+
+bool TileRun::same_rows(const UpUnit& a, const UpUnit& b) const noexcept {
+  if (a.active == b.active) return a.row == b.row;
+  const ActiveExpert &p = ws_.active[static_cast<std::size_t>(a.active)],
+                     &q = ws_.active[static_cast<std::size_t>(b.active)];
+  if (p.group != q.group || a.rows != b.rows || p.in_scale != nullptr || q.in_scale != nullptr) return false;
+  if (p.token == nullptr || q.token == nullptr) return p.token == q.token && a.row == b.row;
+  return std::equal(p.token + a.row, p.token + a.row + a.rows, q.token + b.row);
 }
 
 void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const UpUnit*& held) noexcept {
@@ -159,8 +173,7 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const Up
   std::byte* a = a_ + thread * chunk_bytes_;
   std::byte* beside = a + round_up(unit.rows, kBlockRows) * block_.row_bytes(group.up);
   const FloatRows floats = {beside, &block_.kernels(group.up)};
-  if (held == nullptr || held->active != unit.active || held->row != unit.row)
-    gather(active, unit.row, unit.rows, a, beside);
+  if (held == nullptr || !same_rows(*held, unit)) gather(active, unit.row, unit.rows, a, beside);
   held = &unit;
   args.a = a;
   args.rows = unit.rows;
@@ -193,102 +206,6 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const Up
       std::memset(h + r / kBlockRows * down_segments * kSegmentBytes + at / kLineBytes * kSegmentBytes +
                       r % kBlockRows * kLineBytes + at % kLineBytes,
                   0, static_cast<std::size_t>(left));
-  }
-}
-
-void TileRun::down(std::int64_t slab, int thread) noexcept {
-  const std::int64_t first = panels_ * slab / slabs_, last = panels_ * (slab + 1) / slabs_;
-  if (shared_a_) {
-    // All experts read the same rows: a panel of the output stays in the cache from zero to y while they pass.
-    for (std::int64_t panel = first; panel < last; ++panel) {
-      clear(panel, panel + 1);
-      for (std::size_t i = 0; i < ws_.active.size(); ++i) multiply(i, panel, panel + 1, thread);
-      add_identity(panel, panel + 1);
-      finish(panel, panel + 1);
-    }
-    return;
-  }
-  clear(first, last);
-  const bool has_shared = block_.config().shared.count != 0;
-  for (std::size_t i = 0; i < ws_.active.size(); ++i) {
-    // Identity experts come after the routed ones and before the shared ones: ascending ids, then the rest.
-    const bool begins_shared =
-        ws_.active[i].group == &block_.shared && (i == 0 || ws_.active[i - 1].group != &block_.shared);
-    if (begins_shared) add_identity(first, last);
-    multiply(i, first, last, thread);
-  }
-  if (!has_shared) add_identity(first, last);
-  finish(first, last);
-}
-
-void TileRun::clear(std::int64_t first, std::int64_t last) const noexcept {
-  if (!part_.first) return;
-  std::memset(out_ + first * out_panel_, 0, static_cast<std::size_t>((last - first) * out_panel_) * sizeof(float));
-}
-
-void TileRun::finish(std::int64_t first, std::int64_t last) const noexcept {
-  if (!part_.last) return;
-  FinishArgs args;
-  args.out = out_;
-  args.out_panel = out_panel_;
-  args.rows = x_.rows;
-  args.first = first;
-  args.last = last;
-  args.columns = y_.cols;
-  args.y = y_.data;
-  args.dtype = y_.dtype;
-  args.y_stride = y_.row_stride;
-  block_.chosen.table->finish(args);
-}
-
-void TileRun::multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
-  const ActiveExpert& active = ws_.active[i];
-  const ExpertGroup& group = *active.group;
-  const std::int64_t row_bytes = block_.row_bytes(group.down);
-  const QuantPanels quant = {
-      group.down.half, {active.expert->columns[2], active.expert->columns[2]}, group.down.digits};
-  const std::int64_t chunk = chunk_rows(active.rows, row_bytes);
-  for (std::int64_t row = 0; row < active.rows; row += chunk) {
-    const FloatRows floats = {down_a_ + active.hidden + row * block_.float_row_bytes(group.down),
-                              &block_.kernels(group.down)};
-    DownArgs args;
-    args.a = down_a_ + active.down_a + row * row_bytes;
-    args.rows = std::min(chunk, active.rows - row);
-    args.steps = group.down.steps;
-    args.panels = active.expert->down;
-    args.first = first;
-    args.last = last;
-    args.bias = active.expert->down_bias;
-    args.token = active.token != nullptr ? active.token + row : nullptr;
-    args.weight = active.weight != nullptr ? active.weight + row : nullptr;
-    args.out = active.token != nullptr ? out_ : out_ + row * kPanelColumns;
-    args.out_stride = kPanelColumns;
-    args.out_panel = out_panel_;
-    if (i + 1 < ws_.active.size()) {
-      const ActiveExpert& after = ws_.active[i + 1];
-      args.next = after.expert->down + first * after.group->down.panel_bytes;
-    } else if (shared_a_) {
-      args.next = ws_.active[0].expert->down + last * group.down.panel_bytes;
-    }
-    args.scratch = scratch_ + thread * scratch_floats_;
-    if (group.down.quantised) args.quant = &quant;
-    if (group.down.bf16z) args.bf16z = &group.down.compressed;
-    if (group.down.split) args.floats = &floats;
-    if (unpacked_bytes_ != 0) args.unpacked = unpacked_ + thread * unpacked_bytes_;
-    block_.down_kernel(group.down)(args);
-  }
-}
-
-void TileRun::add_identity(std::int64_t first, std::int64_t last) const noexcept {
-  const TokenPermutation& permutation = ws_.permutation;
-  const std::int64_t begin = first * kPanelColumns, end = std::min(last * kPanelColumns, x_.cols);
-  for (std::int64_t row = identity_first_; row < identity_last_; ++row) {
-    const std::int64_t token = permutation.token[static_cast<std::size_t>(row)];
-    const float weight = permutation.weight[static_cast<std::size_t>(row)];
-    float* out = out_ + token * kPanelColumns;
-    for (std::int64_t c = begin; c < end; ++c)
-      out[c / kPanelColumns * out_panel_ + c % kPanelColumns] +=
-          weight * load_as_float(x_.data, x_.dtype, token * x_.row_stride + c);
   }
 }
 

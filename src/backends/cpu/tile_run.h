@@ -44,13 +44,19 @@ class TileRun {
   void gather_integers(const ActiveExpert& active, std::int64_t row, std::int64_t rows, std::byte* a) const noexcept;
   /// Hidden activations to rows of integers or of parts, the share of one thread.
   void remake_hidden(int thread, int threads) const noexcept;
-  void down(std::int64_t slab, int thread) noexcept;
-  /// Panels [first, last) of the down-projection of active expert i.
-  void multiply(std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept;
+  /// `following`: the thread's next slab.
+  void down(std::int64_t slab, std::int64_t following, int thread) noexcept;
+  /// Panels [first, last) of the down-projection of active expert i. `next`: the panel that is read after them, or null.
+  void multiply(std::size_t i, std::int64_t first, std::int64_t last, const std::byte* next, int thread) noexcept;
   void clear(std::int64_t first, std::int64_t last) const noexcept;
   void finish(std::int64_t first, std::int64_t last) const noexcept;
   void add_identity(std::int64_t first, std::int64_t last) const noexcept;
+  /// Whether the rows of x of two units are the same, so that A is, too.
+  bool same_rows(const UpUnit& a, const UpUnit& b) const noexcept;
+  /// What the job reads first of a unit and of a slab, or null.
   const std::byte* first_panel(std::int64_t unit) const noexcept;
+  const std::byte* first_down_panel(std::int64_t slab) const noexcept;
+  const std::byte* down_panel(std::size_t i, std::int64_t panel) const noexcept;
 
   const CpuBlock& block_;
   const MatrixView x_;
