@@ -9,6 +9,8 @@
 
 namespace moekit::ascend_test {
 
+constexpr conformance::RouterParts kBiased = {false, true, false, false};
+
 inline const conformance::Target kAscend{"ascend", ""};
 constexpr Device kDevice{DeviceKind::kAscend, 0};
 

@@ -14,9 +14,7 @@ namespace {
 using conformance::Block;
 using conformance::Matrix;
 using conformance::Rng;
-using conformance::RouterParts;
 
-constexpr RouterParts kBiased = {false, true, false, false};
 constexpr int kOutOfMemory = 207001, kInner = 561103;
 
 // Names of all functions that may fail with a code.

@@ -14,9 +14,6 @@ using conformance::Matrix;
 using conformance::Mode;
 using conformance::Result;
 using conformance::Rng;
-using conformance::RouterParts;
-
-constexpr RouterParts kBiased = {false, true, false, false};
 
 struct Layer : OnAscend {
   static void expect_oracle(const Block& block, std::int64_t tokens, std::uint64_t seed) {

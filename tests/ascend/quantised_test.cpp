@@ -10,9 +10,6 @@ namespace {
 using conformance::Matrix;
 using conformance::Result;
 using conformance::Rng;
-using conformance::RouterParts;
-
-constexpr RouterParts kBiased = {false, true, false, false};
 
 struct Case {
   const char* dtype;

@@ -14,9 +14,6 @@ using conformance::Matrix;
 using conformance::Mode;
 using conformance::Result;
 using conformance::Rng;
-using conformance::RouterParts;
-
-constexpr RouterParts kBiased = {false, true, false, false};
 
 struct Streams : OnAscend {
   void SetUp() override {

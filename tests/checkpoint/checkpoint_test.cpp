@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "checkpoint/expect_part.h"
 #include "checkpoint/files.h"
 #include "moekit/checkpoint.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::checkpoint_error_of;
+using test::expect_part;
 using test::safetensors_bytes;
 using test::TempFolder;
 
@@ -24,9 +26,6 @@ const std::string kTwoData("\1\2\3\x11\0\0\0\x22\0\0\0", 11);
 
 std::string open_error(const std::string& path) {
   return checkpoint_error_of([&] { Checkpoint::open(path); });
-}
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks: " << part;
 }
 
 TEST(Checkpoint, OpensAFileAndAFolder) {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "checkpoint/expect_part.h"
 #include "checkpoint/files.h"
 #include "checkpoint/gguf_bytes.h"
 #include "checkpoint/gguf_file.h"
@@ -17,9 +18,6 @@ using namespace test;  // NOLINT(google-build-using-namespace): the builder's wo
 
 std::string open_error(const std::string& path) {
   return checkpoint_error_of([&] { Checkpoint::open(path); });
-}
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks: " << part;
 }
 
 /// One int32 [2] tensor.

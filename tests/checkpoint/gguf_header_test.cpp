@@ -20,7 +20,7 @@ GgufHeader parse(const std::string& bytes) {
 std::string error_of(const std::string& bytes) {
   return checkpoint_error_of([&] { parse(bytes); });
 }
-void expect_part(const std::string& text, const std::string& part) {
+void expect_header_part(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find("x.gguf"), std::string::npos) << text;
   EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks: " << part;
 }
@@ -112,7 +112,7 @@ TEST(GgufHeader, PaddingBehindTheLastTensorMayBeThere) {
   file.data.resize(128);  // 32 + 68, rounded up
   EXPECT_EQ(parse(file.bytes()).tensors.size(), 2u);
   file.data += '\0';
-  expect_part(error_of(file.bytes()), "tensors end at byte 100 of the data, the file holds 129");
+  expect_header_part(error_of(file.bytes()), "tensors end at byte 100 of the data, the file holds 129");
 }
 
 struct Bad {
@@ -255,7 +255,7 @@ TEST(GgufHeader, RefusesWhatIsNotWellFormed) {
     SCOPED_TRACE(bad.name);
     Gguf file = two_tensors();
     bad.spoil(file);
-    expect_part(error_of(file.bytes()), bad.message);
+    expect_header_part(error_of(file.bytes()), bad.message);
   }
 }
 
@@ -267,17 +267,17 @@ TEST(GgufHeader, ManyTensorsTakeNoQuadraticTime) {
   const std::string bytes = file.bytes();
   EXPECT_EQ(parse(bytes).tensors.size(), 100000u);
   file.tensors.back() = gguf_tensor("t0", {8}, 0, 99999 * 32);
-  expect_part(error_of(file.bytes()), "tensor 't0': duplicate name");
+  expect_header_part(error_of(file.bytes()), "tensor 't0': duplicate name");
 }
 
 TEST(GgufHeader, LimitsOnCounts) {
   Gguf file;
   file.data = std::string(std::size_t{40} << 20, '\0');  // room for both
   file.extra_tensors = kMaxGgufTensors + 1;
-  expect_part(error_of(file.bytes()), "131073 tensors, the limit is 131072");
+  expect_header_part(error_of(file.bytes()), "131073 tensors, the limit is 131072");
   file.extra_tensors = 0;
   file.extra_pairs = kMaxGgufPairs + 1;
-  expect_part(error_of(file.bytes()), "65537 key-value pairs, the limit is 65536");
+  expect_header_part(error_of(file.bytes()), "65537 key-value pairs, the limit is 65536");
 }
 
 }  // namespace

@@ -10,11 +10,11 @@
 #include <random>
 
 #include "core/float_convert.h"
+#include "emulated/no_subnormal.h"
 
 namespace moekit::emulated {
 namespace {
 
-float no_subnormal(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
 float widened(std::uint16_t bits) { return no_subnormal(bf16_to_float(bits)); }
 
 // All bit patterns in turn meet random ones of a narrow and of the whole range.

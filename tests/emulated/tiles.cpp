@@ -104,9 +104,10 @@ bool products_are_exact(const Exponents& a, const Exponents& b) {
   return a.smallest + b.smallest - 2 * 127 - 14 >= -126 && a.largest + b.largest - 2 * 127 + 2 + 4 <= 127;
 }
 
-// One row of a: the sums of even and odd k, from zero.
+// One row of a: the sums of even and odd k, from zero. Inlined, so that it is compiled for its caller's processor.
 template <class Add>
-void chains(const Operands& o, int m, const float (&b)[kRows][kRowBytes / 2], float (&sums)[kRowBytes / 2], Add&& add) {
+__attribute__((always_inline)) inline void chains(const Operands& o, int m, const float (&b)[kRows][kRowBytes / 2],
+                                                  float (&sums)[kRowBytes / 2], Add&& add) {
   std::fill(std::begin(sums), std::end(sums), 0.0f);
   for (int k = 0; k < o.inner; ++k) {
     const float even = widened(element<std::uint16_t>(o.a, m, 2 * k)),
@@ -115,6 +116,24 @@ void chains(const Operands& o, int m, const float (&b)[kRows][kRowBytes / 2], fl
       sums[2 * n] = add(even, b[k][2 * n], sums[2 * n]);
       sums[2 * n + 1] = add(odd, b[k][2 * n + 1], sums[2 * n + 1]);
     }
+  }
+}
+
+// Also for processors that have fused multiply-adds, where the C library's are calls that take most of the time.
+__attribute__((target_clones("fma", "default"))) void multiply_bf16(const Operands& o) {
+  float weights[kRows][kRowBytes / 2] = {};
+  for (int k = 0; k < o.inner; ++k)
+    for (int i = 0; i < 2 * o.columns; ++i) weights[k][i] = widened(element<std::uint16_t>(o.b, k, i));
+  const bool exact = products_are_exact(exponents(o.a, o.rows), exponents(o.b, o.inner));
+  float sums[kRowBytes / 2];
+  for (int m = 0; m < o.rows; ++m) {
+    if (exact) {
+      chains(o, m, weights, sums, [](float x, float w, float sum) { return sum + x * w; });
+    } else {
+      chains(o, m, weights, sums, [](float x, float w, float sum) { return fused(x, w, sum); });
+    }
+    for (int n = 0; n < o.columns; ++n)
+      set_element(o.c, m, n, flush(flush(element<float>(o.c, m, n)) + flush(sums[2 * n] + sums[2 * n + 1])));
   }
 }
 
@@ -163,23 +182,7 @@ void tile_stored(int index, void* base, std::ptrdiff_t stride) {
 
 void tile_zero(int index) { std::memset(tile_of(index).data, 0, sizeof(Tile::data)); }
 
-void tile_dpbf16ps(int c, int a, int b) {
-  const Operands o = operands(c, a, b);
-  float weights[kRows][kRowBytes / 2] = {};
-  for (int k = 0; k < o.inner; ++k)
-    for (int i = 0; i < 2 * o.columns; ++i) weights[k][i] = widened(element<std::uint16_t>(o.b, k, i));
-  const bool exact = products_are_exact(exponents(o.a, o.rows), exponents(o.b, o.inner));
-  float sums[kRowBytes / 2];
-  for (int m = 0; m < o.rows; ++m) {
-    if (exact) {
-      chains(o, m, weights, sums, [](float x, float w, float sum) { return sum + x * w; });
-    } else {
-      chains(o, m, weights, sums, fused);
-    }
-    for (int n = 0; n < o.columns; ++n)
-      set_element(o.c, m, n, flush(flush(element<float>(o.c, m, n)) + flush(sums[2 * n] + sums[2 * n + 1])));
-  }
-}
+void tile_dpbf16ps(int c, int a, int b) { multiply_bf16(operands(c, a, b)); }
 
 void tile_dpbssd(int c, int a, int b) { multiply_bytes<std::int8_t, std::int8_t>(c, a, b); }
 void tile_dpbsud(int c, int a, int b) { multiply_bytes<std::int8_t, std::uint8_t>(c, a, b); }

@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "emulated/no_subnormal.h"
+
 namespace moekit::emulated {
 namespace {
 
@@ -184,7 +186,6 @@ float bfloat16(std::uint16_t bits) {
   const float x = from_bits(std::uint32_t{bits} << 16);
   return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x;
 }
-float no_subnormal(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
 
 // Exponents of `spread` around 1: narrow ranges take the short way through the emulation, wide ones the exact one, and
 // both must be the chain of fused multiply-adds.

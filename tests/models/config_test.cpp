@@ -2,32 +2,21 @@
 // config.json: dialects, layers with experts, and every field that is wrong or not understood named.
 #include <gtest/gtest.h>
 
-#include "models/tiny_model.h"
-#include "moekit/model.h"
+#include "models/tiny_config.h"
 
 namespace moekit {
 namespace {
 
 using nlohmann::json;
 using test::checkpoint_error_of;
+using test::config_error_of;
+using test::Layers;
+using test::layers_of;
 using test::TempFolder;
-using test::TinyModel;
+using test::with;
 
-std::vector<std::int64_t> layers_of(const json& config) {
-  const TempFolder folder;
-  folder.write("config.json", config.dump());
-  return inspect_model(folder.path()).moe_layers;
-}
-std::string error_of(const json& config) {
-  return checkpoint_error_of([&] { layers_of(config); });
-}
-json with(json config, const char* field, json value) {
-  config[field] = std::move(value);
-  return config;
-}
 const json kQwen = test::tiny_qwen3_moe().config;
 const json kDeepseek = test::tiny_deepseek_v3().config;
-using Layers = std::vector<std::int64_t>;
 
 TEST(ModelConfig, InspectNamesFamilyAndLayers) {
   const TempFolder folder;
@@ -59,7 +48,7 @@ TEST(ModelConfig, DenseLayersFirst) {
   config["moe_layer_freq"] = {0, 1, 0, 1, 1, 0};
   EXPECT_EQ(layers_of(config), (Layers{1, 3, 4}));
   config["moe_layer_freq"] = {0, 1};
-  EXPECT_NE(error_of(config).find("expected one for each of 6 layers"), std::string::npos);
+  EXPECT_NE(config_error_of(config).find("expected one for each of 6 layers"), std::string::npos);
 }
 
 TEST(ModelConfig, RouterOfEachFamily) {
@@ -86,7 +75,7 @@ TEST(ModelConfig, DialectsAgreeOrAreNamed) {
   config["num_local_experts"] = 4;
   EXPECT_EQ(layers_of(config), Layers{1});
   config["num_local_experts"] = 5;
-  EXPECT_NE(error_of(config).find("num_experts is 4 and num_local_experts is 5"), std::string::npos);
+  EXPECT_NE(config_error_of(config).find("num_experts is 4 and num_local_experts is 5"), std::string::npos);
   config.erase("num_experts");
   EXPECT_EQ(layers_of(config), Layers{1});
 }
@@ -128,7 +117,7 @@ TEST(ModelConfig, WrongFieldsAreNamed) {
       {with(kDeepseek, "routed_scaling_factor", "2"), "expected a finite number"},
   };
   for (const auto& [config, part] : cases) {
-    const std::string error = error_of(config);
+    const std::string error = config_error_of(config);
     EXPECT_NE(error.find(part), std::string::npos) << error << "\nlacks: " << part;
     EXPECT_NE(error.find("config.json"), std::string::npos) << error;
   }

@@ -2,34 +2,23 @@
 // Fields that differ from layer to layer or choose among forms, and those that are refused because they are not known.
 #include <gtest/gtest.h>
 
-#include "models/tiny_model.h"
-#include "moekit/model.h"
+#include "models/tiny_config.h"
 
 namespace moekit {
 namespace {
 
 using nlohmann::json;
-using test::checkpoint_error_of;
+using test::config_error_of;
+using test::Layers;
+using test::layers_of;
 using test::TempFolder;
+using test::with;
 
 BlockConfig block_of(const json& config, std::int64_t layer) {
   const TempFolder folder;
   folder.write("config.json", config.dump());
   return block_config(folder.path(), layer);
 }
-std::vector<std::int64_t> layers_of(const json& config) {
-  const TempFolder folder;
-  folder.write("config.json", config.dump());
-  return inspect_model(folder.path()).moe_layers;
-}
-std::string error_of(const json& config) {
-  return checkpoint_error_of([&] { layers_of(config); });
-}
-json with(json config, const char* field, json value) {
-  config[field] = std::move(value);
-  return config;
-}
-using Layers = std::vector<std::int64_t>;
 
 const json kDeepseekV4 = {{"model_type", "deepseek_v4"},
                           {"hidden_size", 6},
@@ -63,7 +52,7 @@ TEST(Dialects, FirstLayersRouteByHash) {
   const json listed = with(kDeepseekV4, "mlp_layer_types", {"moe", "hash_moe", "moe", "moe", "moe"});
   EXPECT_EQ(block_of(listed, 0).router.source, RouterSource::kComputed);
   EXPECT_EQ(block_of(listed, 1).router.source, RouterSource::kHashTable);
-  EXPECT_NE(error_of(with(kDeepseekV4, "mlp_layer_types", {"moe", "fast", "moe", "moe", "moe"}))
+  EXPECT_NE(config_error_of(with(kDeepseekV4, "mlp_layer_types", {"moe", "fast", "moe", "moe", "moe"}))
                 .find("holds \"fast\", expected moe, hash_moe"),
             std::string::npos);
 }
@@ -77,20 +66,23 @@ TEST(Dialects, LimitsOfEachLayer) {
   EXPECT_EQ(shared_clamped.expert.act, Activation::kSilu);
   EXPECT_EQ(shared_clamped.shared.expert.act, Activation::kSwigluStep);
   EXPECT_EQ(shared_clamped.shared.expert.limit, 16.0);
-  EXPECT_NE(error_of(with(kStep, "swiglu_limits", {1.0})).find("expected one for each of 3 layers"), std::string::npos);
-  EXPECT_NE(error_of(with(kStep, "swiglu_limits", 7.0)).find("expected a list of numbers"), std::string::npos);
-  EXPECT_NE(error_of(with(kStep, "swiglu_limits", {0, "7", 0})).find("expected finite numbers"), std::string::npos);
+  EXPECT_NE(config_error_of(with(kStep, "swiglu_limits", {1.0})).find("expected one for each of 3 layers"),
+            std::string::npos);
+  EXPECT_NE(config_error_of(with(kStep, "swiglu_limits", 7.0)).find("expected a list of numbers"), std::string::npos);
+  EXPECT_NE(config_error_of(with(kStep, "swiglu_limits", {0, "7", 0})).find("expected finite numbers"),
+            std::string::npos);
   for (const char* list : {"1,,2", "1, 2", "x", "", "1,9999999"})
-    EXPECT_NE(error_of(with(kStep, "moe_layers_enum", list)).find("expected layer indices"), std::string::npos) << list;
+    EXPECT_NE(config_error_of(with(kStep, "moe_layers_enum", list)).find("expected layer indices"), std::string::npos)
+        << list;
 }
 
 TEST(Dialects, PatternOfLayers) {
   EXPECT_EQ(layers_of(kNemotron), (Layers{1, 3}));
   EXPECT_EQ(block_of(kNemotron, 1).expert.act, Activation::kRelu2);
   EXPECT_EQ(block_of(kNemotron, 1).shared.expert.intermediate, 3);
-  EXPECT_NE(error_of(with(kNemotron, "hybrid_override_pattern", "ME")).find("a letter for each of 4 layers"),
+  EXPECT_NE(config_error_of(with(kNemotron, "hybrid_override_pattern", "ME")).find("a letter for each of 4 layers"),
             std::string::npos);
-  EXPECT_NE(error_of(with(kNemotron, "moe_latent_size", 3)).find("moe_latent_size is 3, which is not supported"),
+  EXPECT_NE(config_error_of(with(kNemotron, "moe_latent_size", 3)).find("moe_latent_size is 3, which is not supported"),
             std::string::npos);
 }
 
@@ -100,7 +92,8 @@ TEST(Dialects, ListsWithAValueForEachLayer) {
   EXPECT_EQ(block_of(config, 0).router.num_experts, 4);
   EXPECT_EQ(block_of(config, 1).router.num_experts, 3);
   EXPECT_EQ(block_of(config, 1).router.top_k, 2);
-  EXPECT_NE(error_of(with(config, "moe_topk", {1, 2, 3})).find("expected one for each of 2 layers"), std::string::npos);
+  EXPECT_NE(config_error_of(with(config, "moe_topk", {1, 2, 3})).find("expected one for each of 2 layers"),
+            std::string::npos);
 }
 
 TEST(Dialects, ChoicesByName) {
@@ -115,7 +108,7 @@ TEST(Dialects, ChoicesByName) {
                        {"shared_expert_combination_strategy", "sum"}};
   EXPECT_EQ(block_of(config, 0).router.score, Score::kSigmoid);
   EXPECT_EQ(block_of(config, 0).shared.gate, SharedGate::kAdd);
-  EXPECT_NE(error_of(with(config, "expert_selection_fn", "argmax")).find("known are softmax, sigmoid"),
+  EXPECT_NE(config_error_of(with(config, "expert_selection_fn", "argmax")).find("known are softmax, sigmoid"),
             std::string::npos);
 }
 
@@ -128,8 +121,9 @@ TEST(Dialects, NestedFields) {
   const json config = {{"model_type", "dbrx"}, {"d_model", 6}, {"n_layers", 1}, {"ffn_config", ffn}};
   EXPECT_EQ(block_of(config, 0).router.renorm, Renorm::kOff);
   EXPECT_EQ(block_of(with(config, "ffn_config", with(ffn, "moe_normalize_expert_weights", 2)), 0).router.p, 2.0);
-  EXPECT_NE(error_of(with(config, "ffn_config", with(ffn, "moe_extra", 1))).find("field ffn_config.moe_extra is 1"),
-            std::string::npos);
+  EXPECT_NE(
+      config_error_of(with(config, "ffn_config", with(ffn, "moe_extra", 1))).find("field ffn_config.moe_extra is 1"),
+      std::string::npos);
 }
 
 TEST(Dialects, IdentityExpertsAreColumns) {
@@ -137,8 +131,9 @@ TEST(Dialects, IdentityExpertsAreColumns) {
       {"model_type", "longcat_flash"}, {"hidden_size", 6},     {"num_layers", 1}, {"expert_ffn_hidden_size", 5},
       {"n_routed_experts", 2},         {"zero_expert_num", 3}, {"moe_topk", 4}};
   EXPECT_EQ(block_of(config, 0).router.columns(), 5);
-  EXPECT_NE(error_of(with(config, "moe_topk", 6)).find("is 6, more than"), std::string::npos);
-  EXPECT_NE(error_of(with(config, "zero_expert_type", "drop")).find("zero_expert_type is \"drop\""), std::string::npos);
+  EXPECT_NE(config_error_of(with(config, "moe_topk", 6)).find("is 6, more than"), std::string::npos);
+  EXPECT_NE(config_error_of(with(config, "zero_expert_type", "drop")).find("zero_expert_type is \"drop\""),
+            std::string::npos);
 }
 
 }  // namespace

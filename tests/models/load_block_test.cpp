@@ -2,36 +2,27 @@
 // Accounting: every tensor of the layer has its place and shape, whichever layout holds it.
 #include <gtest/gtest.h>
 
-#include "models/tiny_model.h"
-#include "moekit/model.h"
+#include "models/expect_error.h"
 
 namespace moekit {
 namespace {
 
 using test::checkpoint_error_of;
+using test::expect_error;
+using test::kTinyBlock;
 using test::TempFolder;
 using test::TinyModel;
 
-std::string error_of(const TinyModel& model) {
-  const TempFolder folder;
-  model.write(folder);
-  return checkpoint_error_of([&] { load_block(folder.path(), 1); });
-}
-void expect_error(const TinyModel& model, const std::string& part) {
-  const std::string error = error_of(model);
-  EXPECT_NE(error.find(part), std::string::npos) << error << "\nlacks: " << part;
-}
-constexpr const char* kBlock = "model.layers.1.mlp.";
 std::string expert(int index, const char* projection) {
-  return kBlock + ("experts." + std::to_string(index)) + "." + projection + ".weight";
+  return kTinyBlock + ("experts." + std::to_string(index)) + "." + projection + ".weight";
 }
 /// The experts of a tiny model stacked, optionally [E, in, out].
 TinyModel stacked(TinyModel model, bool transposed = false) {
   for (int e = 0; e < 4; ++e)
     for (const char* name : {"gate_proj", "up_proj", "down_proj"}) model.tensors.erase(expert(e, name));
-  model.add(std::string(kBlock) + "experts.gate_up_proj",
+  model.add(std::string(kTinyBlock) + "experts.gate_up_proj",
             transposed ? std::vector<std::int64_t>{4, 6, 10} : std::vector<std::int64_t>{4, 10, 6});
-  model.add(std::string(kBlock) + "experts.down_proj",
+  model.add(std::string(kTinyBlock) + "experts.down_proj",
             transposed ? std::vector<std::int64_t>{4, 5, 6} : std::vector<std::int64_t>{4, 6, 5});
   return model;
 }
@@ -79,13 +70,13 @@ TEST(LoadBlock, MissingTensors) {
     expect_error(model, "the nearest name is 'model.layers.1.mlp.experts.");
   }
   TinyModel model = test::tiny_deepseek_v3();
-  model.tensors.erase(std::string(kBlock) + "gate.e_score_correction_bias");
+  model.tensors.erase(std::string(kTinyBlock) + "gate.e_score_correction_bias");
   expect_error(model, "no tensor 'model.layers.1.mlp.gate.e_score_correction_bias' [4]");
   model = test::tiny_deepseek_v3();
-  model.tensors.erase(std::string(kBlock) + "shared_experts.up_proj.weight");
+  model.tensors.erase(std::string(kTinyBlock) + "shared_experts.up_proj.weight");
   expect_error(model, "no tensor 'model.layers.1.mlp.shared_experts.up_proj.weight' [10, 6]");
   model = test::tiny_qwen3_moe();
-  model.tensors.erase(std::string(kBlock) + "gate.weight");
+  model.tensors.erase(std::string(kTinyBlock) + "gate.weight");
   expect_error(model, "no tensor 'model.layers.1.mlp.gate.weight' [4, 6]");
 }
 
@@ -110,7 +101,7 @@ TEST(LoadBlock, TensorsThatHaveNoPlace) {
   expect_error(model, "unexpected tensor '" + expert(1, "gate_proj") +
                           "_scale_inv' [1, 1], the nearest expected name is '" + expert(1, "gate_proj") + "'");
   model = test::tiny_qwen3_moe();
-  model.add(std::string(kBlock) + "gate.e_score_correction_bias", {4});
+  model.add(std::string(kTinyBlock) + "gate.e_score_correction_bias", {4});
   expect_error(model, "unexpected tensor 'model.layers.1.mlp.gate.e_score_correction_bias'");
   model = stacked(test::tiny_qwen3_moe());
   model.add(expert(0, "up_proj"), {5, 6});
@@ -122,10 +113,10 @@ TEST(LoadBlock, TensorsOfOtherShapes) {
   model.add(expert(3, "down_proj"), {5, 6});
   expect_error(model, "tensor '" + expert(3, "down_proj") + "' has shape [5, 6], expected [6, 5]");
   model = test::tiny_qwen3_moe();
-  model.add(std::string(kBlock) + "gate.weight", {5, 6});
+  model.add(std::string(kTinyBlock) + "gate.weight", {5, 6});
   expect_error(model, "tensor 'model.layers.1.mlp.gate.weight' has shape [5, 6], expected [4, 6]");
   model = stacked(test::tiny_qwen3_moe());
-  model.add(std::string(kBlock) + "experts.gate_up_proj", {5, 10, 6});
+  model.add(std::string(kTinyBlock) + "experts.gate_up_proj", {5, 10, 6});
   expect_error(model, "experts.gate_up_proj' has shape [5, 10, 6], expected [4, 10, 6]");
   model = test::tiny_deepseek_v3();
   model.config["n_shared_experts"] = 1;
@@ -135,7 +126,7 @@ TEST(LoadBlock, TensorsOfOtherShapes) {
 TEST(LoadBlock, ConfigThatClaimsMoreThanThereIs) {
   TinyModel model = test::tiny_qwen3_moe();
   model.config["num_experts"] = 1000000;
-  model.add(std::string(kBlock) + "gate.weight", {1000000, 0});
+  model.add(std::string(kTinyBlock) + "gate.weight", {1000000, 0});
   expect_error(model, "has shape [1000000, 0], expected [1000000, 6]");
 }
 

@@ -2,9 +2,9 @@
 // Accounting of quantised layers: which tensors belong to a matrix, and what is wrong with them, told by name.
 #include <gtest/gtest.h>
 
+#include "models/expect_error.h"
 #include "models/repeated_scale.h"
 #include "models/scale_grid.h"
-#include "models/tiny_model.h"
 #include "moekit/model.h"
 #include "moekit/quantised.h"
 
@@ -12,12 +12,13 @@ namespace moekit {
 namespace {
 
 using test::checkpoint_error_of;
-using test::TempFolder;
+using test::expect_error;
+using test::kTinyBlock;
+using test::load;
 using test::TinyModel;
 
-constexpr const char* kBlock = "model.layers.1.mlp.";
 std::string module(int expert, const char* projection) {
-  return kBlock + ("experts." + std::to_string(expert)) + "." + projection;
+  return kTinyBlock + ("experts." + std::to_string(expert)) + "." + projection;
 }
 
 /// Every expert matrix of the tiny model replaced: add(model, name of the module, rows, cols).
@@ -44,16 +45,6 @@ TinyModel packed() {
     model.add(name + ".weight_packed", {rows, 1}, "I32");
     model.add(name + ".weight_scale", {rows, 1}, "BF16");
   });
-}
-
-LoadedBlock load(const TinyModel& model) {
-  const TempFolder folder;
-  model.write(folder);
-  return load_block(folder.path(), 1);
-}
-void expect_error(const TinyModel& model, const std::string& part) {
-  const std::string error = checkpoint_error_of([&] { load(model); });
-  EXPECT_NE(error.find(part), std::string::npos) << error << "\nlacks: " << part;
 }
 
 TEST(QuantisedBlock, OneTensorForEachMatrix) {
@@ -94,7 +85,7 @@ TEST(QuantisedBlock, TensorsThatHaveNoPlace) {
   model.add(module(0, "up_proj") + ".weight_scale_inv", {1, 1});
   expect_error(model, "unexpected tensor '" + module(0, "up_proj") + ".weight_scale_inv'");
   model = test::tiny_qwen3_moe();
-  model.add(kBlock + std::string("experts.down_proj_scale_inv"), {4, 1, 1});
+  model.add(kTinyBlock + std::string("experts.down_proj_scale_inv"), {4, 1, 1});
   expect_error(model, "unexpected tensor 'model.layers.1.mlp.experts.down_proj_scale_inv'");
 }
 

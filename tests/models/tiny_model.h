@@ -48,6 +48,9 @@ struct TinyModel {
   }
 };
 
+/// Where the experts of the first two models lie.
+constexpr const char* kTinyBlock = "model.layers.1.mlp.";
+
 /// qwen3_moe: 4 experts, hidden 6, intermediate 5, layers 0 (dense) and 1 (experts).
 inline TinyModel tiny_qwen3_moe() {
   TinyModel model;

@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <limits>
 
 #include "moekit/error.h"
 #include "routing/routing.h"
+#include "routing/special_floats.h"
 
 namespace moekit {
 namespace {
@@ -29,7 +29,6 @@ void expect_error(const std::function<void()>& call, const std::vector<std::stri
 }
 
 TEST(RouterConfigErrors, NameFieldValueAndLimit) {
-  constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
   struct Case {
     std::function<void(RouterConfig&)> damage;
     std::vector<std::string> parts;

@@ -10,12 +10,11 @@
 #include <set>
 
 #include "routing/routing.h"
+#include "routing/special_floats.h"
 
 namespace moekit {
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInf = std::numeric_limits<float>::infinity();
 using Rng = std::mt19937;
 
 std::int64_t pick(Rng& rng, std::int64_t low, std::int64_t high) {

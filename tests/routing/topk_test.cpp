@@ -8,12 +8,10 @@
 #include <random>
 
 #include "routing/rules.h"
+#include "routing/special_floats.h"
 
 namespace moekit {
 namespace {
-
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 // The definition: a stable sort by value, NaN last.
 std::vector<std::int32_t> sorted_ids(const std::vector<float>& values) {

@@ -14,7 +14,7 @@ namespace {
 // CUDA C++ programming guide, technical specifications: the same for every capability from 5.0 on.
 constexpr std::uint64_t kMaxGrid[3] = {0x7FFFFFFF, 65535, 65535};
 constexpr std::uint64_t kMaxBlock[3] = {1024, 1024, 64};
-constexpr std::uint64_t kMaxThreads = 1024;
+constexpr std::uint64_t kMaxBlockThreads = 1024;
 constexpr std::uint64_t kRegisters = 65536;  // of a block, given to warps in units of 256
 constexpr std::uint64_t kRegisterUnit = 256, kWarp = 32;
 
@@ -79,7 +79,7 @@ int check_launch(const cuda::KernelObject& kernel, int device, const LaunchShape
     if (shape.grid[i] == 0 || shape.grid[i] > kMaxGrid[i] || shape.block[i] == 0 || shape.block[i] > kMaxBlock[i])
       return ERROR_INVALID_VALUE;
   const std::uint64_t threads = std::uint64_t{shape.block[0]} * shape.block[1] * shape.block[2];
-  if (threads > kMaxThreads) return ERROR_INVALID_VALUE;
+  if (threads > kMaxBlockThreads) return ERROR_INVALID_VALUE;
   const int fixed = static_shared_bytes(kernel, model.capability);
   const auto allowed = kernel.dynamic_shared_limit.find(device);
   const int limit = allowed != kernel.dynamic_shared_limit.end() && allowed->second > kSharedDefault - fixed

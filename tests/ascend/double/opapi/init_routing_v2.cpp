@@ -5,13 +5,13 @@
 namespace ascend_double {
 namespace {
 
-struct Options {
+struct V2Options {
   int64_t active, capacity, experts, count_flag;
   bool pad;
 };
 
 // Row of the output for each rank, -1 where it is dropped.
-std::vector<int64_t> places(const SortedRouting& routing, const Options& options) {
+std::vector<int64_t> places(const SortedRouting& routing, const V2Options& options) {
   std::vector<int64_t> result, seen(routing.counts.size(), 0);
   for (size_t rank = 0; rank < routing.order.size(); ++rank) {
     const auto row = static_cast<int64_t>(rank);
@@ -59,7 +59,7 @@ int init_routing_v2(Handle x_handle, Handle ids_handle, int64_t active, int64_t 
   require(before.present() || !before_capacity_flag, code::kNullptr, "expertTokensBeforeCapacityOut is NULL");
   if (count_flag != 0) counts.has_shape({experts});
   if (before_capacity_flag) before.has_shape({experts});
-  const Options options{kept, capacity, experts, count_flag, pad};
+  const V2Options options{kept, capacity, experts, count_flag, pad};
   return call.finish(odd_workspace(pairs), [=](const Arrays& arrays) {
     const SortedRouting routing = sort_by_expert(arrays[ids.index()], options.experts, 0, options.experts);
     const std::vector<int64_t> place = places(routing, options);

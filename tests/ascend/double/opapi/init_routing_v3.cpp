@@ -6,11 +6,11 @@
 namespace ascend_double {
 namespace {
 
-struct Options {
+struct V3Options {
   int64_t active, experts, begin, end, count_type, quant, row_type;
 };
 
-void write_counts(const SortedRouting& routing, const Options& options, const Array& out) {
+void write_counts(const SortedRouting& routing, const V3Options& options, const Array& out) {
   int64_t sum = 0, pair = 0;
   if (options.count_type == 2) {
     for (int64_t i = 0; i < out.elements(); ++i) out.set_integer(i, 0);
@@ -27,7 +27,7 @@ void write_counts(const SortedRouting& routing, const Options& options, const Ar
   }
 }
 
-void write_rows(const SortedRouting& routing, const Options& options, int64_t copied, const Array& out) {
+void write_rows(const SortedRouting& routing, const V3Options& options, int64_t copied, const Array& out) {
   const auto pairs = static_cast<int64_t>(routing.order.size());
   for (int64_t rank = 0; rank < pairs; ++rank) {
     const int64_t position = routing.order[static_cast<size_t>(rank)];
@@ -37,7 +37,7 @@ void write_rows(const SortedRouting& routing, const Options& options, int64_t co
 }
 
 // Row `rank` of the expanded input: copied, or quantised to int8.
-void expand_row(const Array& x, int64_t token, int64_t rank, int64_t expert, const Options& options, const Array& scale,
+void expand_row(const Array& x, int64_t token, int64_t rank, int64_t expert, const V3Options& options, const Array& scale,
                 const Array& offset, const Array& out, const Array& out_scale) {
   const int64_t width = x.dim(1);
   if (options.quant == -1) {
@@ -61,7 +61,7 @@ void expand_row(const Array& x, int64_t token, int64_t rank, int64_t expert, con
 }
 
 void check_quantisation(const Argument& x, const Argument& scale, const Argument& offset, const Argument& expanded,
-                        const Argument& expanded_scale, const Options& options, int64_t rows) {
+                        const Argument& expanded_scale, const V3Options& options, int64_t rows) {
   const int64_t slice = options.end - options.begin;
   if (options.quant == -1) {
     x.is({DataType::kFloat, DataType::kFloat16, DataType::kBFloat16, DataType::kInt8});
@@ -121,7 +121,7 @@ int init_routing_v3(Handle x_handle, Handle ids_handle, Handle scale_handle, Han
   const int64_t pairs = ids.elements();
   require(active >= -1 && active <= pairs, code::kParamInvalid, "activeNum is ", active, ", pairs are ", pairs);
   const int64_t kept = active <= 0 ? pairs : active;
-  const Options options{kept, experts, begin, end, count_type, quant, row_type};
+  const V3Options options{kept, experts, begin, end, count_type, quant, row_type};
   expanded.has_shape({kept, x.dim(1)});
   rows.is({DataType::kInt32}).has_shape({pairs});
   counts.is({DataType::kInt64});
