@@ -20,8 +20,8 @@ class Competitor(NamedTuple):
     turn: Optional[Callable[[Sequence[Any]], float]] = None
 
 
-# Waiting threads of OpenMP spin for a few milliseconds before they sleep.
-_SPIN_SECONDS = 0.01
+# Waiting threads of OpenMP spin for a few milliseconds before they sleep; some that other processes start, for longer.
+_SPIN_SECONDS, _OTHERS_SPIN_SECONDS = 0.01, 0.06
 # Where one call takes this long, three turns must do.
 _LONG_SECONDS = 2.0
 
@@ -44,8 +44,8 @@ def interleaved(competitors: Sequence[Competitor], seconds: float, rounds: int =
     A turn lasts about `turn` seconds (one call at least) and is one sample. Before it the threads of the previous
     competitor get time to stop spinning, and where a call is short one more is not timed: it wakes the own threads. At
     least `rounds` rounds (three where a call takes seconds), and until `seconds` have passed. failed: receives those of
-    another process that ended meanwhile, with the reason; without it that is an error. beside: called at the end of
-    every round.
+    another process that ended meanwhile, with the reason; without it that is an error. beside: called in every
+    round after the first competitor, whose neighbours are then the same.
     """
     streams = {c.name: itertools.cycle(c.inputs) for c in competitors}
     running, calls = list(competitors), {}
@@ -73,18 +73,18 @@ def interleaved(competitors: Sequence[Competitor], seconds: float, rounds: int =
         if each is not None:
             calls[c.name] = max(1, round(turn / max(each, 1e-7)))
     samples: dict[str, list[float]] = {c.name: [] for c in competitors}
-    start, done = time.perf_counter(), 0
+    start, done, pause = time.perf_counter(), 0, _OTHERS_SPIN_SECONDS
     while running and (done < rounds or time.perf_counter() - start < seconds):
-        for c in list(running):
-            time.sleep(_SPIN_SECONDS)
+        for place, c in enumerate(list(running)):
+            time.sleep(pause)
+            pause = _SPIN_SECONDS if c.turn is None else _OTHERS_SPIN_SECONDS
             if calls[c.name] > 1 and timed(c, 1) is None:
                 continue
             each = timed(c, calls[c.name])
             if each is not None:
                 samples[c.name].append(each)
-        if beside is not None:
-            time.sleep(_SPIN_SECONDS)
-            beside()
+            if place == 0 and beside is not None:
+                beside()
         done += 1
     return {c.name: summary(samples[c.name]) for c in running}
 

@@ -102,8 +102,7 @@ def _run_suite(name: str, args, limits, rows) -> None:
     for case in importlib.import_module(f"moekit.bench.{name}").cases(_options(args, name)):
         row = run_case(case, 0.0 if args.quick else args.seconds, limits)
         rows.append(row)
-        if sys.stderr.isatty():
-            print(f"{name}: {shape_text(row)}", file=sys.stderr)
+        print(f"{name}: {shape_text(row)}", file=sys.stderr, flush=True)
 
 
 def run(args):
