@@ -13,6 +13,12 @@
 namespace moekit::cpu {
 namespace {
 
+Limits measure_limits(std::size_t read_bytes, double seconds) {
+  LimitMeter meter(read_bytes);
+  meter.measure(seconds);
+  return meter.best();
+}
+
 TEST(Limits, CoverEveryIsaOfTheHost) {
   const Limits limits = measure_limits(1 << 20, 0.0);
   EXPECT_EQ(limits.threads, num_threads());

@@ -14,7 +14,7 @@ using test::TinyModel;
 
 using test::tiny_ernie_vl;
 
-constexpr const char* kSetsBlock = "model.layers.0.mlp.";
+constexpr const char* kBlock = "model.layers.0.mlp.";
 
 LoadedBlock load(const TinyModel& model, const std::string& set) {
   const TempFolder folder;
@@ -26,12 +26,12 @@ TEST(ExpertSets, AFolderForEachSet) {
   const LoadedBlock text = load(tiny_ernie_vl(true), ""), vision = load(tiny_ernie_vl(true), "vision_moe");
   EXPECT_EQ(text.config.expert.intermediate, 5);
   EXPECT_EQ(vision.config.expert.intermediate, 2);
-  EXPECT_EQ(text.tensors.experts[1].up.tensor.name, std::string(kSetsBlock) + "text_moe.experts.1.up_proj.weight");
-  EXPECT_EQ(vision.tensors.experts[1].up.tensor.name, std::string(kSetsBlock) + "vision_moe.experts.1.up_proj.weight");
-  EXPECT_EQ(vision.tensors.router.weight.name, std::string(kSetsBlock) + "vision_moe.gate.weight");
+  EXPECT_EQ(text.tensors.experts[1].up.tensor.name, std::string(kBlock) + "text_moe.experts.1.up_proj.weight");
+  EXPECT_EQ(vision.tensors.experts[1].up.tensor.name, std::string(kBlock) + "vision_moe.experts.1.up_proj.weight");
+  EXPECT_EQ(vision.tensors.router.weight.name, std::string(kBlock) + "vision_moe.gate.weight");
   for (const LoadedBlock& block : {text, vision}) {
     EXPECT_EQ(block.config.shared.expert.intermediate, 5);
-    EXPECT_EQ(block.tensors.shared[0].up.tensor.name, std::string(kSetsBlock) + "shared_experts.up_proj.weight");
+    EXPECT_EQ(block.tensors.shared[0].up.tensor.name, std::string(kBlock) + "shared_experts.up_proj.weight");
   }
 }
 
@@ -41,17 +41,17 @@ TEST(ExpertSets, OneListForAllSets) {
   model.write(folder);
   const Checkpoint checkpoint = Checkpoint::open(folder.path());
   const std::vector<float> bias =
-      read_float32(checkpoint.tensor(std::string(kSetsBlock) + "moe_statics.e_score_correction_bias"));
+      read_float32(checkpoint.tensor(std::string(kBlock) + "moe_statics.e_score_correction_bias"));
   const char* routers[] = {"gate.weight", "gate.weight_1"};
   const char* names[] = {"text_moe", "vision_moe"};
   for (std::size_t set = 0; set < 2; ++set) {
     const LoadedBlock block = load_block(checkpoint, 0, names[set]);
     EXPECT_EQ(block.tensors.experts[1].down.tensor.name,
-              kSetsBlock + ("experts." + std::to_string(1 + 3 * set)) + ".down_proj.weight");
+              kBlock + ("experts." + std::to_string(1 + 3 * set)) + ".down_proj.weight");
     EXPECT_EQ(
         read_float32(block.tensors.router.selection_bias),
         std::vector<float>(bias.begin() + static_cast<long>(3 * set), bias.begin() + static_cast<long>(3 * set + 3)));
-    const std::vector<float> stored = read_float32(checkpoint.tensor(std::string(kSetsBlock) + routers[set]));
+    const std::vector<float> stored = read_float32(checkpoint.tensor(std::string(kBlock) + routers[set]));
     const std::vector<float> router = read_float32(block.tensors.router.weight);
     ASSERT_EQ(block.tensors.router.weight.shape, (std::vector<std::int64_t>{3, 4}));
     for (std::size_t e = 0; e < 3; ++e)
@@ -69,7 +69,7 @@ TEST(ExpertSets, TensorsOfTheOtherSetAreAccountedFor) {
         EXPECT_NE(error.find("no tensor '" + name + "'"), std::string::npos) << error;
       }
       TinyModel model = tiny_ernie_vl(folders);
-      model.add(std::string(kSetsBlock) + "experts.6.up_proj.weight", {2, 4});
+      model.add(std::string(kBlock) + "experts.6.up_proj.weight", {2, 4});
       const std::string error = checkpoint_error_of([&] { load(model, set); });
       EXPECT_NE(error.find("experts.6.up_proj.weight' is of expert 6, config.json says 6 experts"), std::string::npos)
           << error;

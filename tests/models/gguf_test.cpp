@@ -2,6 +2,7 @@
 // Models in GGUF files: what the pairs must say, and what is told when they do not.
 #include <gtest/gtest.h>
 
+#include "checkpoint/expect_part.h"
 #include "models/tiny_gguf.h"
 #include "moekit/model.h"
 
@@ -14,10 +15,6 @@ std::string error_of(const TinyGguf& model, std::int64_t layer = 1) {
   const TempFolder folder;
   const std::string path = folder.write("x.gguf", model.file().bytes());
   return checkpoint_error_of([&] { load_block(path, layer); });
-}
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find("x.gguf"), std::string::npos) << text;
-  EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks: " << part;
 }
 
 TEST(GgufModel, ReadsRouterAndSizes) {
@@ -40,9 +37,9 @@ TEST(GgufModel, ReadsRouterAndSizes) {
   EXPECT_EQ(block.config.shared.expert.intermediate, 32);
   EXPECT_EQ(block.tensors.experts.size(), 4u);
   EXPECT_EQ(load_layer(path, 1).format(), "int8");
-  expect_part(checkpoint_error_of([&] { load_layer(path, 0); }), "layer 0 is dense; layers with experts are [1]");
-  expect_part(checkpoint_error_of([&] { load_layer(path, 2); }), "layer 2 of 2");
-  expect_part(checkpoint_error_of([&] { load_layer(path, -1); }), "layer -1 of 2");
+  expect_gguf_part(checkpoint_error_of([&] { load_layer(path, 0); }), "layer 0 is dense; layers with experts are [1]");
+  expect_gguf_part(checkpoint_error_of([&] { load_layer(path, 2); }), "layer 2 of 2");
+  expect_gguf_part(checkpoint_error_of([&] { load_layer(path, -1); }), "layer -1 of 2");
 }
 
 TEST(GgufModel, PairsThatStandForNothingAreAbsent) {
@@ -132,7 +129,7 @@ TEST(GgufModel, TellsWhatIsWrong) {
     SCOPED_TRACE(each.name);
     TinyGguf model;
     each.spoil(model);
-    expect_part(error_of(model), each.message);
+    expect_gguf_part(error_of(model), each.message);
   }
 }
 

@@ -215,10 +215,4 @@ double LimitMeter::flop_rate(const Peak& peak, double seconds) const {
   return mean_rate(seconds, [&] { return rounds.once(); });
 }
 
-Limits measure_limits(std::size_t read_bytes, double seconds) {
-  LimitMeter meter(read_bytes);
-  meter.measure(seconds);
-  return meter.best();
-}
-
 }  // namespace moekit::cpu

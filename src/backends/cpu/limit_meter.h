@@ -43,7 +43,4 @@ class LimitMeter {
   ReadWay way_;
 };
 
-/// The best rates of one measure().
-Limits measure_limits(std::size_t read_bytes, double seconds);
-
 }  // namespace moekit::cpu
