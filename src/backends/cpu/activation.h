@@ -18,7 +18,7 @@ MOEKIT_INLINE F16 gelu_tanh(F16 g) {
 /// gelu(g) = g Phi(g), Phi from erfc(z) = poly(t) exp(-z^2), t = 1 / (1 + p z): Abramowitz & Stegun 7.1.26, absolute
 /// error 1.5e-7. The lower half is used directly, so that large negative g loses nothing to cancellation.
 MOEKIT_INLINE F16 gelu(F16 g) {
-  const F16 z = (g < 0.0f ? -g : g) * 0.70710678118f;
+  const F16 z = where_less(g, F16{}, -g, g) * 0.70710678118f;
   const F16 t = 1.0f / multiply_add(z, 0.3275911f, splat(1.0f));
   F16 p = splat(1.061405429f);
   p = multiply_add(p, t, splat(-1.453152027f));
@@ -26,7 +26,7 @@ MOEKIT_INLINE F16 gelu(F16 g) {
   p = multiply_add(p, t, splat(-0.284496736f));
   p = multiply_add(p, t, splat(0.254829592f));
   const F16 tail = p * t * exp16(-z * z) * 0.5f;  // Phi(-|g|)
-  return g * (g < 0.0f ? tail : 1.0f - tail);
+  return g * where_less(g, F16{}, tail, 1.0f - tail);
 }
 
 /// g and u: gate and up, or u alone for ungated forms (g is ignored).

@@ -10,6 +10,7 @@ namespace {
 struct GenericDot {
   static constexpr bool kSignedCodes = false;
   static constexpr int kRows = 1;
+  static constexpr bool kSmallCodes = false;
 
   MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
     // In 16 bits, which hold a product (255 * 128 < 2^15) and which every ISA multiplies: even bytes, odd bytes.

@@ -12,6 +12,7 @@ namespace {
 struct NeonDot {
   static constexpr bool kSignedCodes = true;
   static constexpr int kRows = 2;  // four registers for each sum, of 32
+  static constexpr bool kSmallCodes = false;
 
   struct Quarters {
     int8x16_t at[4];

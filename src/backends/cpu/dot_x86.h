@@ -14,6 +14,11 @@ namespace {
 struct Avx2Dot {
   static constexpr bool kSignedCodes = false;
   static constexpr int kRows = 2;  // 16 registers, a pair for each sum
+#ifdef __AVXVNNI__
+  static constexpr bool kSmallCodes = false;
+#else
+  static constexpr bool kSmallCodes = true;
+#endif
   struct Halves {
     __m256i low, high;
   };
@@ -35,6 +40,25 @@ struct Avx2Dot {
     s = {add8(s.low, w.low, x), add8(s.high, w.high, x)};
     return load<I16>(&s);
   }
+  /// vpmaddubsw: two products of codes up to kMostSmall are at most 2^13 - 2^11 = 6144 = 24 * 128 * 2 in magnitude,
+  /// four such pairs
+  MOEKIT_INLINE static I16 add4(I16 sums, const U16 (&codes)[4], const std::byte* words) {
+    auto s = load<Halves>(&sums);
+    const Halves w[4] = {load<Halves>(&codes[0]), load<Halves>(&codes[1]), load<Halves>(&codes[2]),
+                         load<Halves>(&codes[3])};
+    __m256i low, high;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m256i x = _mm256_set1_epi32(load<std::int32_t>(words + 4 * i));
+      const __m256i l = _mm256_maddubs_epi16(w[i].low, x), h = _mm256_maddubs_epi16(w[i].high, x);
+      low = i == 0 ? l : _mm256_add_epi16(low, l);
+      high = i == 0 ? h : _mm256_add_epi16(high, h);
+    }
+    const __m256i ones = _mm256_set1_epi16(1);
+    s.low = _mm256_add_epi32(s.low, _mm256_madd_epi16(low, ones));
+    s.high = _mm256_add_epi32(s.high, _mm256_madd_epi16(high, ones));
+    return load<I16>(&s);
+  }
   MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
     const __m256i entries = _mm256_broadcastsi128_si256(load<__m128i>(table));
     auto n = load<Halves>(&nibbles);
@@ -47,6 +71,11 @@ struct Avx2Dot {
 struct Avx512Dot {
   static constexpr bool kSignedCodes = false;
   static constexpr int kRows = 4;  // with three digits and two tiles 24 sums, of 32 registers
+#ifdef __AVX512VNNI__
+  static constexpr bool kSmallCodes = false;
+#else
+  static constexpr bool kSmallCodes = true;
+#endif
 
   MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
     const __m512i x = _mm512_set1_epi32(word);
@@ -58,6 +87,13 @@ struct Avx512Dot {
     const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16((__m512i)codes, 8), _mm512_srai_epi16(x, 8));
     return sums + (I16)_mm512_add_epi32(even, odd);
 #endif
+  }
+  MOEKIT_INLINE static I16 add4(I16 sums, const U16 (&codes)[4], const std::byte* words) {
+    const auto x = [&](int i) { return _mm512_set1_epi32(load<std::int32_t>(words + 4 * i)); };
+    __m512i pairs = _mm512_maddubs_epi16((__m512i)codes[0], x(0));
+#pragma GCC unroll 3
+    for (int i = 1; i < 4; ++i) pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16((__m512i)codes[i], x(i)));
+    return sums + (I16)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
   }
   MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
     // With a mask of ones: the plain broadcast begins with an undefined register, of which GCC 12 warns.

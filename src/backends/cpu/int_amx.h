@@ -176,7 +176,7 @@ struct AmxPanels {
   MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
                                      const std::byte* a, std::int64_t count, float* c) {
     if (count <= Dot::kRows || !amx_takes(quant.half[0]))
-      return DotPanels<Dot, true>::multiply(quant, panel, following, a, count, c);
+      return DotPanels<Dot, every_format>::multiply(quant, panel, following, a, count, c);
     quant.digits == 1 ? tiles<1>(quant, panel, following, a, count, c)
                       : tiles<kFixedPointDigits>(quant, panel, following, a, count, c);
   }

@@ -51,7 +51,7 @@ MOEKIT_INLINE std::uint32_t largest_bits(const Row& row, std::int64_t count) {
   I16 most = {};
   for (std::int64_t i = 0; i < count; ++i) {
     const I16 bits = (I16)((U16)row(i) & 0x7fffffffu);
-    most = bits > most ? bits : most;
+    most = where_less(most, bits, bits, most);
   }
   std::int32_t largest = 0;
   for (int lane = 0; lane < 16; ++lane) largest = most[lane] > largest ? most[lane] : largest;

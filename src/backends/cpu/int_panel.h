@@ -6,6 +6,8 @@
 //   kSignedCodes           whether 8-bit codes are multiplied as signed bytes
 //   kRows                  1, 2 or 4: rows that meet a register of codes
 //   add(sums, codes, word) sums + codes . word, the four digits of `word` for all lanes
+//   kSmallCodes            whether codes of 4 bits go through add4 instead
+//   add4(sums, codes, at)  the same of four words that lie at `at`, for codes up to kMostSmall
 //   lookup(table, nibbles) table[i] for each byte
 #pragma once
 
@@ -34,20 +36,30 @@ struct IntPanel : IntOperands {
           sums[r][1][d] = Dot::add(sums[r][1][d], w1, x);
         }
     };
+    const auto nibbles = [&](int half, int word) {
+      const U16 both = load<U16>(codes[half] + word / 2 * kLineBytes);
+      const U16 code = (word % 2 == 0 ? both : both >> 4) & 0x0f0f0f0fu;
+      return kRead == Read::kE2M1 ? Dot::lookup(kE2M1Codes, code) : code;
+    };
+    if constexpr (kBytes) {
 #pragma GCC unroll 4
-    for (int line = 0; line < kUnitLines; ++line) {
-      const U16 c0 = load<U16>(codes[0] + line * kLineBytes), c1 = load<U16>(codes[1] + line * kLineBytes);
-      if constexpr (kBytes) {
+      for (int word = 0; word < 4; ++word) {
         const std::uint32_t flip = Dot::kSignedCodes ? 0u : 0x80808080u;
-        add(line, c0 ^ flip, c1 ^ flip);
-      } else {
-        constexpr std::uint32_t kLow = 0x0f0f0f0fu;
-        const auto value = [](U16 nibbles) {
-          return kRead == Read::kE2M1 ? Dot::lookup(kE2M1Codes, nibbles) : nibbles;
-        };
-        add(2 * line, value(c0 & kLow), value(c1 & kLow));
-        add(2 * line + 1, value(c0 >> 4 & kLow), value(c1 >> 4 & kLow));
+        add(word, load<U16>(codes[0] + word * kLineBytes) ^ flip, load<U16>(codes[1] + word * kLineBytes) ^ flip);
       }
+    } else if constexpr (Dot::kSmallCodes) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const U16 w[4] = {nibbles(half, 0), nibbles(half, 1), nibbles(half, 2), nibbles(half, 3)};
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+          for (int d = 0; d < kDigits; ++d)
+            sums[r][half][d] = Dot::add4(sums[r][half][d], w, planes + r * rows.bytes() + d * rows.plane_bytes());
+      }
+    } else {
+#pragma GCC unroll 4
+      for (int word = 0; word < 4; ++word) add(word, nibbles(0, word), nibbles(1, word));
     }
   }
 

@@ -22,12 +22,14 @@ MOEKIT_INLINE void int_sweep(const Args& args, const RowWork& row_work) {
   }
 }
 
-/// kFixedPoint: whether there are rows of three digits.
-template <class Dot, bool kFixedPoint>
+using FormatTest = bool (*)(const TileFormat&) noexcept;
+
+/// kFixedPoint: formats that rows of three digits meet; null: none.
+template <class Dot, FormatTest kFixedPoint>
 struct DotPanels {
   MOEKIT_INLINE static void multiply(const QuantPanels& quant, const std::byte* panel, const std::byte* following,
                                      const std::byte* a, std::int64_t rows, float* c) {
-    if constexpr (kFixedPoint) {
+    if constexpr (kFixedPoint != nullptr) {
       if (quant.digits == kFixedPointDigits) int_panel<Dot, kFixedPointDigits>(quant, panel, following, a, rows, c);
     }
     if (quant.digits == 1) int_panel<Dot, 1>(quant, panel, following, a, rows, c);
@@ -43,12 +45,13 @@ struct IntSweep {
 };
 
 inline bool every_format(const TileFormat&) noexcept { return true; }
+inline bool four_bits(const TileFormat& format) noexcept { return code_bits(format.weight.code) == 4; }
 
-template <class Dot, bool kFixedPoint>
+/// kFixedPoint: as in IntKernels.
+template <class Dot, FormatTest kFixedPoint = nullptr>
 constexpr IntKernels int_kernels() {
   using Sweep = IntSweep<DotPanels<Dot, kFixedPoint>>;
-  return {int_gather<Dot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>,
-          kFixedPoint ? every_format : nullptr};
+  return {int_gather<Dot::kSignedCodes>, up_sweep<float, Sweep>, down_sweep<Sweep>, kFixedPoint};
 }
 
 }  // namespace

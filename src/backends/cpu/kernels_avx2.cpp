@@ -10,6 +10,6 @@ namespace moekit::cpu {
 extern const KernelTable k_avx2_kernels;
 constexpr KernelTable k_avx2_kernels =
     kernel_table("avx2", kAvx2, weight_kernels<FmaGemm<float, 32, 6, 1>>(),
-                 weight_kernels<FmaGemm<std::uint16_t, 32, 5, 1, 6>>(), int_kernels<Avx2Dot, false>());
+                 weight_kernels<FmaGemm<std::uint16_t, 32, 5, 1, 6>>(), int_kernels<Avx2Dot, four_bits>());
 
 }  // namespace moekit::cpu

@@ -10,6 +10,6 @@ namespace moekit::cpu {
 extern const KernelTable k_avx512_kernels;
 constexpr KernelTable k_avx512_kernels =
     kernel_table("avx512", kAvx512, weight_kernels<FmaGemm<float, 64, 8, 2>>(),
-                 weight_kernels<FmaGemm<std::uint16_t, 64, 8, 2>>(), int_kernels<Avx512Dot, false>());
+                 weight_kernels<FmaGemm<std::uint16_t, 64, 8, 2>>(), int_kernels<Avx512Dot, four_bits>());
 
 }  // namespace moekit::cpu

@@ -8,6 +8,6 @@ namespace moekit::cpu {
 
 extern const KernelTable k_avx512vnni_kernels;
 constexpr KernelTable k_avx512vnni_kernels =
-    kernel_table("avx512vnni", kAvx512 | kAvx512Vnni, {}, {}, int_kernels<Avx512Dot, true>());
+    kernel_table("avx512vnni", kAvx512 | kAvx512Vnni, {}, {}, int_kernels<Avx512Dot, every_format>());
 
 }  // namespace moekit::cpu

@@ -8,6 +8,6 @@ namespace moekit::cpu {
 
 extern const KernelTable k_avxvnni_kernels;
 constexpr KernelTable k_avxvnni_kernels =
-    kernel_table("avxvnni", kAvx2 | kAvxVnni, {}, {}, int_kernels<Avx2Dot, false>());
+    kernel_table("avxvnni", kAvx2 | kAvxVnni, {}, {}, int_kernels<Avx2Dot, every_format>());
 
 }  // namespace moekit::cpu

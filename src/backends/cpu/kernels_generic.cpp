@@ -12,9 +12,8 @@ extern const KernelTable k_softfma_kernels;
 namespace {
 
 constexpr KernelTable table() {
-  KernelTable generic =
-      kernel_table("generic", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(),
-                   weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot, false>());
+  KernelTable generic = kernel_table("generic", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(),
+                                     weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot>());
   if (!generic.reproducible) generic.instead = &k_softfma_kernels;
   return generic;
 }

@@ -10,6 +10,6 @@ namespace moekit::cpu {
 extern const KernelTable k_neon_kernels;
 constexpr KernelTable k_neon_kernels =
     kernel_table("neon", kNeon, weight_kernels<FmaGemm<float, 16, 4, 1>>(),
-                 weight_kernels<FmaGemm<std::uint16_t, 16, 4, 1>>(), int_kernels<GenericDot, false>());
+                 weight_kernels<FmaGemm<std::uint16_t, 16, 4, 1>>(), int_kernels<GenericDot>());
 
 }  // namespace moekit::cpu

@@ -12,6 +12,6 @@ namespace moekit::cpu {
 extern const KernelTable k_softfma_kernels;
 constexpr KernelTable k_softfma_kernels =
     kernel_table("softfma", 0, weight_kernels<FmaGemm<float, 16, 2, 1>>(),
-                 weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot, false>());
+                 weight_kernels<FmaGemm<std::uint16_t, 16, 2, 1>>(), int_kernels<GenericDot>());
 
 }  // namespace moekit::cpu

@@ -15,16 +15,16 @@ MOEKIT_INLINE F16 from_e4m3(U16 code) {
   const U16 magnitude = code & 0x7fu;
   const F16 normal = from_words((magnitude << 20) + (120u << 23));
   const F16 small = __builtin_convertvector((I16)magnitude, F16) * 0x1p-9f;
-  const U16 value = magnitude < 8u ? (U16)small : (U16)normal;
-  return from_words((magnitude == 0x7fu ? value | 0x7fc00000u : value) | ((code & 0x80u) << 24));
+  const U16 value = where_less(magnitude, U16{} + 8u, (U16)small, (U16)normal);
+  return from_words(where_equal(magnitude, U16{} + 0x7fu, value | 0x7fc00000u, value) | ((code & 0x80u) << 24));
 }
 
 /// e2m1 in the low nibbles: 2 exponent bits with bias 1; exponent 0 is mantissa / 2.
 MOEKIT_INLINE F16 from_e2m1(U16 code) {
   const U16 magnitude = code & 7u;
   const U16 normal = (magnitude << 22) + (126u << 23);
-  const U16 small = magnitude * (126u << 23);  // 0 or 0.5
-  return from_words((magnitude < 2u ? small : normal) | ((code & 8u) << 28));
+  const U16 small = -magnitude & (126u << 23);  // 0 or 0.5
+  return from_words(where_less(magnitude, U16{} + 2u, small, normal) | ((code & 8u) << 28));
 }
 
 /// IEEE binary16: 5 exponent bits with bias 15; exponent 0 is mantissa * 2^-24; 31 is infinity and NaN.
@@ -33,14 +33,15 @@ MOEKIT_INLINE F16 from_fp16(H16 half) {
   const U16 normal = (magnitude << 13) + (112u << 23);
   const U16 small = (U16)(__builtin_convertvector((I16)magnitude, F16) * 0x1p-24f);
   const U16 special = (magnitude << 13) | 0x7f800000u;
-  const U16 value = magnitude < 0x400u ? small : magnitude >= 0x7c00u ? special : normal;
+  const U16 value =
+      where_less(magnitude, U16{} + 0x400u, small, where_less(magnitude, U16{} + 0x7c00u, normal, special));
   return from_words(value | ((code & 0x8000u) << 16));
 }
 
 /// e8m0: 2^(b - 127); 0 is 2^-127, which float32 has as a subnormal number only; 255 is NaN.
 MOEKIT_INLINE F16 from_e8m0(U16 code) {
-  const U16 bits = code == 0u ? U16{} + 0x00400000u : code << 23;
-  return from_words(code == 255u ? bits | 0x00400000u : bits);
+  const U16 bits = where_equal(code, U16{}, U16{} + 0x00400000u, code << 23);
+  return from_words(where_equal(code, U16{} + 255u, bits | 0x00400000u, bits));
 }
 
 MOEKIT_INLINE F16 load_lanes(const std::byte* at, DType dtype) {

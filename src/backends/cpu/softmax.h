@@ -33,13 +33,15 @@ MOEKIT_INLINE float sum_of(F16 v) {
 MOEKIT_INLINE void softmax_row(const SoftmaxArgs& args, std::int64_t r) {
   const float infinity = std::numeric_limits<float>::infinity();
   const F16 index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const auto real = [&](std::int64_t c) { return index < static_cast<float>(args.columns - c); };
+  const auto real = [&](std::int64_t c, F16 v, float beyond) {
+    return where_less(index, splat(static_cast<float>(args.columns - c)), v, splat(beyond));
+  };
   const float* z = args.logits + r * args.stride;
   float* out = args.weights + r * args.columns;
   const auto logit = [&](std::int64_t c) {
     F16 v = load<F16>(z + c);
     if (args.bias != nullptr) v = v + load<F16>(args.bias + c);
-    return real(c) ? v : splat(-infinity);
+    return real(c, v, -infinity);
   };
   // What is stored of a vector; the last one of a row is cut.
   const auto put = [&](std::int64_t c, F16 v) {
@@ -51,17 +53,17 @@ MOEKIT_INLINE void softmax_row(const SoftmaxArgs& args, std::int64_t r) {
   };
   if (args.columns <= 16) {  // in registers
     const F16 v = logit(0);
-    const F16 e = real(0) ? exp16(v - max_of(v)) : F16{};
+    const F16 e = real(0, exp16(v - max_of(v)), 0.0f);
     return put(0, e / sum_of(e));
   }
   F16 top = splat(-infinity);
   for (std::int64_t c = 0; c < args.columns; c += 16) {
     const F16 v = logit(c);
-    top = v > top ? v : top;
+    top = where_less(top, v, v, top);
   }
   const float highest = max_of(top);
   F16 sum = {};
-  for (std::int64_t c = 0; c < args.columns; c += 16) sum = sum + (real(c) ? exp16(logit(c) - highest) : F16{});
+  for (std::int64_t c = 0; c < args.columns; c += 16) sum = sum + real(c, exp16(logit(c) - highest), 0.0f);
   const float total = sum_of(sum);
   for (std::int64_t c = 0; c < args.columns; c += 16) put(c, exp16(logit(c) - highest) / total);
 }

@@ -31,7 +31,7 @@ struct Largest {
   U16 bits = {};
   MOEKIT_INLINE void add(F16 x) {
     const U16 magnitude = (U16)x & 0x7fffffffu;
-    bits = magnitude > bits ? magnitude : bits;
+    bits = where_less(bits, magnitude, magnitude, bits);
   }
 };
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "backends/cpu/fma.h"
+#include "backends/cpu/where.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -94,11 +95,11 @@ MOEKIT_INLINE F16 lookup16(F16 table, U16 index) {
   return found;
 #endif
 }
-MOEKIT_INLINE F16 splat(float x) { return x - F16{}; }                                // of -0 too
-MOEKIT_INLINE F16 min16(F16 x, float limit) { return x > limit ? splat(limit) : x; }  // NaN stays NaN
-MOEKIT_INLINE F16 max16(F16 x, float limit) { return x < limit ? splat(limit) : x; }
+MOEKIT_INLINE F16 splat(float x) { return x - F16{}; }                                                // of -0 too
+MOEKIT_INLINE F16 min16(F16 x, float limit) { return where_less(splat(limit), x, splat(limit), x); }  // NaN stays NaN
+MOEKIT_INLINE F16 max16(F16 x, float limit) { return where_less(x, splat(limit), splat(limit), x); }
 /// Every NaN as the same one: which one an operation makes is the processor's choice.
-MOEKIT_INLINE F16 one_nan(F16 x) { return x == x ? x : splat(__builtin_nanf("")); }
+MOEKIT_INLINE F16 one_nan(F16 x) { return where_equal(x, x, x, splat(__builtin_nanf(""))); }
 
 /// Lines to bring into the second-level cache in the course of a multiplication.
 struct Upcoming {
@@ -116,7 +117,7 @@ struct Upcoming {
 /// Round to nearest even, NaN kept and made quiet: the bits of the bfloat16 are the high halves, the low ones are left.
 MOEKIT_INLINE U16 bf16_bits(F16 x) {
   const U16 bits = (U16)x;
-  return x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u;
+  return where_equal(x, x, bits + 0x7fffu + ((bits >> 16) & 1u), bits | 0x400000u);
 }
 /// Words of two bfloat16 each, those of `even` in the low halves.
 MOEKIT_INLINE U16 bf16_words(F16 even, F16 odd) {
