@@ -36,6 +36,7 @@ py::dict cpu_facts() {
   flags["avx2"] = (features & kAvx2) != 0;
   flags["avx512"] = (features & kAvx512) != 0;
   flags["avx512bf16"] = (features & kAvx512Bf16) != 0;
+  flags["avx512vbmi"] = (features & kAvx512Vbmi) != 0;
   flags["avx512vnni"] = (features & kAvx512Vnni) != 0;
   flags["avxvnni"] = (features & kAvxVnni) != 0;
   flags["amx"] = (features & kAmxBf16) != 0;

@@ -59,6 +59,7 @@ Detected detect() {
   if ((found.features & kAvx2) != 0 && (state & kZmm) == kZmm && avx512) {
     found.features |= kAvx512;
     if ((c7 >> 11 & 1u) != 0) found.features |= kAvx512Vnni;
+    if ((c7 >> 1 & 1u) != 0) found.features |= kAvx512Vbmi;
     if ((a71 >> 5 & 1u) != 0) found.features |= kAvx512Bf16 | (is_intel() ? 0u : kFastAvx512Bf16);
     const bool amx = (d7 >> 22 & 1u) && (d7 >> 24 & 1u) && (d7 >> 25 & 1u);  // AMX-BF16, -TILE, -INT8
     if (amx && (found.features & kAvx512Bf16) != 0 && (state & kTiles) == kTiles) {

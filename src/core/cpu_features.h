@@ -21,6 +21,7 @@ enum CpuFeature : std::uint32_t {
   // Products of AVX512-BF16 that are no slower than float32 ones. Intel's VDPBF16PS starts every second cycle, which is
   // half the rate of its two VFMADD a cycle (0.17 against 0.33 TF/s on two cores, limits_bench).
   kFastAvx512Bf16 = 1u << 10,
+  kAvx512Vbmi = 1u << 11,  // tables of bytes in registers
 };
 
 /// Features of the host; AMX only after the kernel granted the tile state (asked for once).

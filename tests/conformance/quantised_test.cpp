@@ -59,6 +59,11 @@ bool unpacks_to_bfloat16(const MoeLayer& layer) {
   return layer.explain().find("unpacked to bfloat16") != std::string::npos;
 }
 
+// Whether rows meet them as bfloat16, unpacked or as the codes they are.
+bool rounds_activations(const MoeLayer& layer) {
+  return layer.explain().find("x rounded to bfloat16") != std::string::npos;
+}
+
 // Outputs in bfloat16 differ by a rounding of 2^-9 at most: relative error squared, over its mean, 3e-6. Where
 // bfloat16 activations are multiplied hidden ones are rounded too, for 5e-6 at most, around which the mean over one
 // token scatters.
@@ -131,6 +136,35 @@ TEST_P(Quantised, OutputsAgreeWithTheOracle) {
   });
 }
 
+// A row with a single 1 gives a column of the weights: every code, scale and zero point on its way through the kernels
+// of one row, a few and many, each in its place.
+TEST_P(Quantised, OneHotRowsGiveTheWeightsExactly) {
+  if (GetParam().backend != "cpu") GTEST_SKIP() << "weights are bfloat16 here";
+  for (const QuantVariant& variant : quant_variants()) {
+    SCOPED_TRACE(variant.name);
+    BlockConfig config = config_of(fit({296, 0, Activation::kLinear, false, false}, variant.multiple));
+    config.router.num_experts = config.router.top_k = 1;
+    config.expert.output = 72;
+    Rng rng(17);
+    const BlockTensors tensors = random_quantised_tensors(rng, config, variant, false);
+    const MoeLayer layer = make_layer(GetParam(), config, tensors, "auto");
+    const std::int64_t columns = config.expert.input;
+    Matrix x(columns, columns, DType::kFloat32);
+    for (std::int64_t k = 0; k < columns; ++k) x.set(k, k, 1.0f);
+    const Result all = run(layer, x, {}), want = run(oracle_of(layer, config, tensors), x, {});
+    for (std::int64_t k = 0; k < columns; ++k)
+      for (std::int64_t c = 0; c < config.expert.output; ++c)
+        ASSERT_EQ(all.y.at(k, c), want.y.at(k, c)) << "weight " << c << ", " << k;
+    for (const std::int64_t rows : {1, 2, 3, 5}) {
+      std::vector<std::int64_t> some;
+      for (std::int64_t r = 0; r < rows; ++r) some.push_back(7 + 50 * r);
+      const Result few = run(layer, x.take(some), {});
+      for (std::int64_t r = 0; r < rows; ++r)
+        ASSERT_EQ(row_bits(few, r), row_bits(all, some[static_cast<std::size_t>(r)]));
+    }
+  }
+}
+
 // Where activations are not bfloat16 they keep a float32's precision, in fixed point too: rows whose largest is a
 // hundred times the others are the hard ones for it.
 TEST_P(Quantised, Float32ActivationsKeepTheirPrecision) {
@@ -140,7 +174,7 @@ TEST_P(Quantised, Float32ActivationsKeepTheirPrecision) {
   // Shapes without bfloat16 weights beside the quantised ones.
   for_each_block({1, 4}, [&](const BlockConfig& config, const BlockTensors& tensors, const Shape&, Rng& rng) {
     const MoeLayer layer = make_layer(target, config, tensors, "auto");
-    if (unpacks_to_bfloat16(layer)) return;
+    if (rounds_activations(layer)) return;
     ++tried;
     const MoeLayer oracle = make_layer({"reference", ""}, config, tensors, "auto");
     Matrix x = Matrix::random(rng, 19, config.expert.input, DType::kFloat32);

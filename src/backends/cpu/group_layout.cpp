@@ -51,8 +51,12 @@ StepElements step_elements(const BlockFormats& formats, const ChosenKernels& cho
   // rows.
   const bool short_rows = chosen.bf16.unpacks && plain == DType::kBFloat16;
   const bool split = formats.bf16_split && chosen.table->split.up != nullptr;
-  return {plain, short_rows ? DType::kBFloat16 : DType::kFloat32, formats.int8_activations,
-          formats.reproducible ? nullptr : chosen.integer.fixed_point, split};
+  return {plain,
+          short_rows ? DType::kBFloat16 : DType::kFloat32,
+          formats.int8_activations,
+          formats.reproducible ? nullptr : chosen.integer.fixed_point,
+          plain == DType::kBFloat16 ? chosen.bf16.codes : nullptr,
+          split};
 }
 
 ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& formats, const GroupChoice& choice,
@@ -73,6 +77,18 @@ ExpertGroup group_layout(const ExpertConfig& config, const ExpertFormats& format
   const std::int64_t made = linear || gated ? inner : round_up(inner, kPanelColumns);
   group.down = projection(down, down, ceil_div(config.output, kPanelColumns), inner, made, elements);
   set_exact(group, choice.exact);
+  const auto coded = [&](const Projection& p) {
+    return p.quantised && !elements.int8_activations && elements.codes != nullptr &&
+           elements.codes(p.half[0], p.half[1]);
+  };
+  if ((linear || coded(group.up)) && coded(group.down)) {
+    for (Projection* p : {&group.up, &group.down}) {
+      p->weight = DType::kBFloat16;
+      p->codes = true;
+      p->steps = p->half[0].steps;
+    }
+    return group;
+  }
   const auto fits = [&](const Projection& p) {
     return p.quantised && has_int_codes(p.half[0], p.half[1]) &&
            (elements.int8_activations || (elements.fixed_point != nullptr && elements.fixed_point(p.half[0])));

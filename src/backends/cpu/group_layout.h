@@ -22,6 +22,7 @@ struct StepElements {
   DType plain, quantised;
   bool int8_activations = false;  // were asked for: groups that rows of integers do not fit are an error
   bool (*fixed_point)(const TileFormat&) noexcept = nullptr;  // as in IntKernels; null where it is not to be
+  bool (*codes)(const TileFormat&, const TileFormat&) noexcept = nullptr;  // as in WeightKernels; null likewise
   bool split = false;  // float32 projections go through kernels of bfloat16 parts
 };
 /// They depend on the formats and, for quantised ones, on the kernels; never on the batch.

@@ -171,6 +171,9 @@ struct WeightKernels {
   std::int64_t slice_steps = 0;  // steps of a panel that are worked on at a time; 0: all
   // Of bfloat16 weights: whether quantised ones are unpacked to them. Else they meet float32 rows, or integers.
   bool unpacks = false;
+  // Of bfloat16 weights: panels of quantised ones whose codes they multiply as they are, before all other ways; null:
+  // none.
+  bool (*codes)(const TileFormat&, const TileFormat&) noexcept = nullptr;
 };
 
 /// Kernels for quantised panels and rows of integers. The hidden activations that `up` makes are blocks of float32.

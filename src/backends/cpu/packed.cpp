@@ -150,8 +150,9 @@ std::string CpuBlock::explain() const {
     if (format.plain() || (part != kProjectionFormats[0] && format == formats().routed.*kProjectionFormats[0]))
       continue;
     text += "weights: " + describe(format) + ", ";
-    text += routed.down.digits != 0
-                ? "multiplied as integers\n"
+    text += routed.down.digits != 0 ? "multiplied as integers\n"
+            : routed.down.codes
+                ? "codes multiplied as bfloat16, sums scaled\n"
                 : "unpacked to " + std::string(dtype_name(routed.down.weight)) + " a few steps at a time\n";
   }
   if (!bf16z_choice_.empty()) text += "bf16z: " + bf16z_choice_ + "\n";

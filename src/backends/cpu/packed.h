@@ -42,6 +42,7 @@ struct PackedExpert {
 struct Projection {
   DType weight = DType::kFloat32;  // element of the plain steps that kernels read
   bool quantised = false;
+  bool codes = false;  // which bfloat16 kernels multiply as they are (WeightKernels::codes)
   int digits = 0;  // rows of A are integers of so many digits, weight is int8; 0: A is what kernels of `weight` take
   bool bf16z = false;
   bool split = false;      // rows of A are of parts, and so panels become: split_rows.h

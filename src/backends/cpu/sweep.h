@@ -272,7 +272,8 @@ constexpr WeightKernels weight_kernels(bool unpacks = false) {
           up_sweep<To, GemmSweep<Gemm>>,
           down_sweep<GemmSweep<Gemm>>,
           Gemm::kSliceSteps,
-          unpacks};
+          unpacks,
+          nullptr};
 }
 
 }  // namespace

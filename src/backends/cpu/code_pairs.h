@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of tile_format.h as pairs of bfloat16, which hold every code of these formats exactly: what a dot product of
+// bfloat16 multiplies before the scale is known. Tables in registers where there is AVX512-VBMI; elsewhere (emulation)
+// the same numbers lane by lane.
+#pragma once
+
+#include <immintrin.h>
+
+#include "backends/cpu/unpack_tiles.h"
+
+namespace moekit::cpu {
+namespace {
+
+/// n * 2^exponent, |n| below 256.
+constexpr std::uint16_t bf16_number(int n, int exponent) {
+  if (n == 0) return 0;
+  int magnitude = n < 0 ? -n : n;
+  for (; magnitude < 128; magnitude *= 2) --exponent;
+  return static_cast<std::uint16_t>((n < 0 ? 0x8000 : 0) | (127 + 7 + exponent) << 7 | (magnitude & 127));
+}
+
+/// The number of index `code` of 32: a 4-bit code, and whatever bit lies above it; for kUInt4 the code less its zero
+/// point, -16 .. 15. Of 8 bits: that of a magnitude.
+template <Read kRead>
+constexpr std::uint16_t code_number(int code) {
+  if (kRead == Read::kInt4) return bf16_number((code & 15) - 8, 0);
+  if (kRead == Read::kUInt4) return bf16_number(code < 16 ? code : code - 32, 0);
+  if (kRead == Read::kE2M1) {
+    const int exponent = code >> 1 & 3, mantissa = code & 1;
+    const std::uint16_t bits = exponent == 0 ? bf16_number(mantissa, -1) : bf16_number(2 + mantissa, exponent - 2);
+    return static_cast<std::uint16_t>(bits | (code & 8) << 12);
+  }
+  if (kRead == Read::kE4M3) {
+    if (code == 127) return 0x7fc0;
+    return code < 8 ? bf16_number(code, -9) : bf16_number(8 + (code & 7), (code >> 3) - 10);
+  }
+  return bf16_number(code, 0);
+}
+
+/// Numbers of codes; of 8 bits their low and their high bytes.
+template <Read kRead>
+struct CodeTables {
+  static constexpr bool kNibbles = kRead != Read::kInt8 && kRead != Read::kE4M3;
+  std::uint16_t words[32] = {};
+  std::uint8_t bytes[2][128] = {};
+  // Of each byte of a vector of pairs. 4 bits: the bit of its 8 bytes at which the code of the word begins. 8 bits: the
+  // byte that it is, from 64 on of the high ones.
+  std::uint8_t order[4][64] = {};
+  constexpr CodeTables() {
+    for (int pair = 0; pair < 4; ++pair)
+      for (int i = 0; i < 64; ++i)
+        order[pair][i] = static_cast<std::uint8_t>(kNibbles ? i / 4 % 2 * 32 + pair * 8 + i / 2 % 2 * 4
+                                                            : i / 4 * 4 + pair * 2 + i / 2 % 2 + i % 2 * 64);
+    for (int i = 0; kNibbles && i < 32; ++i) words[i] = code_number<kRead>(i);
+    for (int i = 0; !kNibbles && i < 128; ++i) {
+      bytes[0][i] = static_cast<std::uint8_t>(code_number<kRead>(i) & 255);
+      bytes[1][i] = static_cast<std::uint8_t>(code_number<kRead>(i) >> 8);
+    }
+  }
+};
+template <Read kRead>
+constexpr CodeTables<kRead> kCodeTables = {};
+
+/// Zero points, integers from 0 to 16, where a group begins: to both words of a lane.
+template <Read kRead>
+MOEKIT_INLINE void packed_zero(GroupLanes& group) {
+  if constexpr (kRead == Read::kUInt4) {
+    const auto zero = (U16) __builtin_convertvector(group.offset, I16);
+    group.offset = (F16)(zero | zero << 16);
+  }
+}
+
+template <Read kRead>
+struct CodePairs {
+  static constexpr bool kNibbles = CodeTables<kRead>::kNibbles;
+  static constexpr int kPairs = kNibbles ? 4 : 2;  // of a line
+  static constexpr int kLines = kNibbles ? 2 : 4;  // of 16 k
+  static constexpr const CodeTables<kRead>& kTables = kCodeTables<kRead>;
+
+#ifdef __AVX512VBMI__
+  __m512i table[4], order[kPairs];
+  CodePairs() {
+    for (int pair = 0; pair < kPairs; ++pair) order[pair] = load<__m512i>(kTables.order[pair]);
+    for (int i = 0; i < 4; ++i)
+      table[i] = kNibbles ? load<__m512i>(kTables.words) : load<__m512i>(kTables.bytes[i / 2] + i % 2 * 64);
+  }
+  /// The pairs of a line of codes in the order of k. `zero`: as packed_zero made it.
+  MOEKIT_INLINE void operator()(const std::byte* line, [[maybe_unused]] F16 zero, __m512bh (&out)[kPairs]) const {
+    // Forms with a mask of ones: the plain ones begin with an undefined register, of which GCC 12 warns.
+    [[maybe_unused]] constexpr __mmask64 kAll = ~__mmask64{0};
+    const __m512i codes = load<__m512i>(line);
+    if constexpr (kNibbles) {
+#pragma GCC unroll 4
+      for (int pair = 0; pair < 4; ++pair) {
+        __m512i index = _mm512_maskz_multishift_epi64_epi8(kAll, order[pair], codes);
+        if constexpr (kRead == Read::kUInt4)
+          index = _mm512_sub_epi16(_mm512_and_si512(index, _mm512_set1_epi16(15)), (__m512i)zero);
+        out[pair] = (__m512bh)_mm512_maskz_permutexvar_epi16(0xffffffffu, index, table[0]);
+      }
+    } else {
+      const __m512i index = kRead == Read::kInt8 ? _mm512_maskz_abs_epi8(kAll, codes) : codes;  // its low seven bits
+      const __m512i low = _mm512_permutex2var_epi8(table[0], index, table[1]);
+      __m512i high = _mm512_permutex2var_epi8(table[2], index, table[3]);
+      // -128, which alone has a magnitude with the eighth bit: 0x4300 is 128.
+      if constexpr (kRead == Read::kInt8)
+        high = _mm512_mask_mov_epi8(high, _mm512_movepi8_mask(index), _mm512_set1_epi8(0x43));
+      high = _mm512_or_si512(high, _mm512_and_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80))));
+#pragma GCC unroll 2
+      for (int pair = 0; pair < 2; ++pair) out[pair] = (__m512bh)_mm512_permutex2var_epi8(low, order[pair], high);
+    }
+  }
+#else
+  MOEKIT_INLINE void operator()(const std::byte* line, [[maybe_unused]] F16 zero, __m512bh (&out)[kPairs]) const {
+    [[maybe_unused]] const auto zeros = load<U16>(&zero);
+    std::uint16_t words[kPairs][32];
+    for (int lane = 0; lane < 16; ++lane)
+      for (int k = 0; k < 2 * kPairs; ++k) {
+        std::uint16_t& word = words[k / 2][2 * lane + k % 2];
+        if constexpr (kNibbles) {
+          int code = static_cast<int>(line[lane * 4 + k / 2]) >> (k % 2 * 4) & 15;
+          if (kRead == Read::kUInt4) code -= static_cast<int>(zeros[lane] & 31u);
+          word = kTables.words[code & 31];
+        } else {
+          const int code = static_cast<int>(line[lane * 4 + k]);
+          const int index = kRead == Read::kInt8 && code > 128 ? 256 - code : code;
+          word = static_cast<std::uint16_t>(kTables.bytes[0][index & 127] | kTables.bytes[1][index & 127] << 8 |
+                                            (code & 128) << 8);
+          if (kRead == Read::kInt8 && code == 128) word = 0xc300;
+        }
+      }
+    for (int pair = 0; pair < kPairs; ++pair) out[pair] = load<__m512bh>(words[pair]);
+  }
+#endif
+};
+
+/// Calls with(read), an integral constant, for a format whose codes are such numbers.
+template <class With>
+MOEKIT_INLINE void dispatch_codes(const WeightFormat& weight, const With& with) {
+  switch (weight.code) {
+    case Code::kInt8: return with(std::integral_constant<Read, Read::kInt8>());
+    case Code::kE4M3: return with(std::integral_constant<Read, Read::kE4M3>());
+    case Code::kE2M1: return with(std::integral_constant<Read, Read::kE2M1>());
+    default: break;
+  }
+  if (weight.offset == Offset::kNone) return with(std::integral_constant<Read, Read::kInt4>());
+  with(std::integral_constant<Read, Read::kUInt4>());
+}
+
+/// Whether both streams' codes are multiplied so: numbers as they stand, or less a zero point.
+inline bool has_code_pairs(const TileFormat& a, const TileFormat& b) noexcept {
+  const auto numbers = [](const WeightFormat& weight) {
+    const bool plain = weight.offset == Offset::kNone;
+    switch (weight.code) {
+      case Code::kInt8: return plain && weight.zero == 0;
+      case Code::kUInt4: return plain ? weight.zero == 8 : weight.offset == Offset::kZeroPoint;
+      case Code::kE4M3:
+      case Code::kE2M1: return plain;
+      default: return false;
+    }
+  };
+  return numbers(a.weight) && numbers(b.weight) && a.weight.code == b.weight.code &&
+         a.weight.offset == b.weight.offset && a.weight.group == b.weight.group && !a.by_column && !b.by_column;
+}
+
+}  // namespace
+}  // namespace moekit::cpu
