@@ -6,6 +6,7 @@
 
 #include "backends/cpu/code_pairs.h"
 #include "backends/cpu/fused.h"
+#include "backends/cpu/gemm_avx512bf16.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/stream_walk.h"
@@ -20,8 +21,6 @@ inline std::int64_t run_units(const TileFormat& format) noexcept {
     if (group % (16 * units) == 0) return units;  // of whole rows, 0, too
   return 1;
 }
-
-MOEKIT_INLINE __m512bh pair_of(const std::byte* at) { return (__m512bh)(I16{} + load<std::int32_t>(at)); }
 
 /// R rows through P panels, one after the other in memory, codes in registers. Panel p's accumulators are kFusedRows
 /// rows from those of p - 1.

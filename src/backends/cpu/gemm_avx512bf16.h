@@ -13,14 +13,22 @@
 namespace moekit::cpu {
 namespace {
 
+/// Two bfloat16 for all columns.
+MOEKIT_INLINE __m512bh pair_of(const std::byte* at) { return (__m512bh)(I16{} + load<std::int32_t>(at)); }
+
 struct Avx512Bf16Gemm {
   using Activation = std::uint16_t;
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr std::int64_t kSliceSteps = 12;  // as in FmaGemm
-  static constexpr int kStreamedRows = 0;
+  static constexpr int kStreamedRows = 4;
   static constexpr std::int64_t kSegments = 1;
   // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
   static constexpr int kRows = 8;
+
+  /// As streamed.h calls it. `line`: a pair of k.
+  MOEKIT_INLINE static F16 add_line(F16 sums, U16 weights, const std::byte* row, int line) {
+    return (F16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)weights, pair_of(row + line * 4));
+  }
 
   template <int R>
   static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c, bool accumulate,
@@ -37,9 +45,7 @@ struct Avx512Bf16Gemm {
         const auto b1 = load<__m512bh>(panel + kSegmentBytes + pair * kLineBytes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          std::int32_t x;
-          std::memcpy(&x, a + r * kLineBytes + pair * 4, sizeof x);
-          const auto ab = (__m512bh)(I16{} + x);
+          const __m512bh ab = pair_of(a + r * kLineBytes + pair * 4);
           acc[r][0] = _mm512_dpbf16_ps(acc[r][0], b0, ab);
           acc[r][1] = _mm512_dpbf16_ps(acc[r][1], b1, ab);
         }

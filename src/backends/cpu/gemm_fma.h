@@ -39,7 +39,6 @@ template <class Weight, int kVectorBytes, int kRows, int kTiles, int kWideRows =
 struct FmaGemm {
   using Wide = FmaGemm<float, kVectorBytes, kWideRows, kTiles>;
   using Activation = float;
-  using PlainWeight = Weight;
   using V = typename Lanes<kVectorBytes>::F;
   using I = typename Lanes<kVectorBytes>::I;
   static constexpr std::int64_t kGroup = kBlockRows;
@@ -52,6 +51,15 @@ struct FmaGemm {
   static constexpr int kLanes = kVectorBytes / 4;
   static constexpr int kVectors = kTiles * 16 / kLanes;  // a row of accumulators
   static constexpr int kTileFloats = 256;                // 1 KiB
+
+  /// As streamed.h calls it. `line`: a k of float32, a pair of k of bfloat16.
+  MOEKIT_INLINE static F16 add_line(F16 sums, U16 weights, const std::byte* row, int line) {
+    const auto* x = reinterpret_cast<const float*>(row);
+    if constexpr (!kBf16) return cpu::multiply_add((F16)weights, x[line], sums);
+    const float* pair = x + line / 8 * kTileFloats + line % 8 * 2;
+    sums = cpu::multiply_add((F16)(weights << 16), pair[0], sums);
+    return cpu::multiply_add((F16)(weights & 0xffff0000u), pair[1], sums);
+  }
 
   template <int R>
   MOEKIT_INLINE static void multiply_add(V (&acc)[R][kVectors], const float* a, const V (&b)[kVectors]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few rows of float32 through plain panels: two panels are read side by side, front to back, and what lies ahead of
-// each is brought in line by line. Sums run in the order of FmaGemm, with its roundings: the same bits.
+// A few rows through plain panels: two panels are read side by side, front to back, and what lies ahead of
+// each is brought in line by line. Sums run in the order of the Gemm, with its roundings: the same bits.
 #pragma once
 
 #include "backends/cpu/fused.h"
@@ -11,10 +11,9 @@ namespace {
 
 /// R rows through P panels, one after the other in memory. Panel p's accumulators are kFusedRows rows from those of
 /// p - 1.
-template <class Weight, int R, int P>
+template <class Gemm, int R, int P>
 void streamed_rows(const std::byte* panel, std::int64_t steps, const std::byte* following, const std::byte* a,
                    float* c) {
-  constexpr bool kBf16 = sizeof(Weight) == 2;
   const std::int64_t panel_bytes = steps * kStepBytes;
   F16 acc[R][2 * P] = {};
   StreamAhead ahead[P];
@@ -22,8 +21,7 @@ void streamed_rows(const std::byte* panel, std::int64_t steps, const std::byte* 
     const std::byte* stream = panel + p * panel_bytes;
     ahead[p] = StreamAhead(stream, panel_bytes, following != nullptr ? following + p * panel_bytes : nullptr);
   }
-  const auto* x = reinterpret_cast<const float*>(a);
-  for (std::int64_t s = 0; s < steps; ++s, panel += kStepBytes, x += (kBf16 ? 2 : 1) * kSegmentBytes / 4)
+  for (std::int64_t s = 0; s < steps; ++s, panel += kStepBytes, a += Gemm::kSegments * kSegmentBytes)
 #pragma GCC unroll 16
     for (int line = 0; line < 16; ++line) {  // a k of float32, a pair of k of bfloat16
 #pragma GCC unroll 2
@@ -35,15 +33,7 @@ void streamed_rows(const std::byte* panel, std::int64_t steps, const std::byte* 
       for (int tile = 0; tile < 2 * P; ++tile) {
         const U16 w = load<U16>(panel + tile / 2 * panel_bytes + tile % 2 * kSegmentBytes + line * kLineBytes);
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) {
-          if constexpr (kBf16) {
-            const float* pair = x + line / 8 * (kSegmentBytes / 4) + line % 8 * 2 + r * 16;
-            acc[r][tile] = multiply_add((F16)(w << 16), pair[0], acc[r][tile]);
-            acc[r][tile] = multiply_add((F16)(w & 0xffff0000u), pair[1], acc[r][tile]);
-          } else {
-            acc[r][tile] = multiply_add((F16)w, x[line + r * 16], acc[r][tile]);
-          }
-        }
+        for (int r = 0; r < R; ++r) acc[r][tile] = Gemm::add_line(acc[r][tile], w, a + r * kLineBytes, line);
       }
     }
   for (int r = 0; r < R; ++r)
@@ -58,9 +48,8 @@ void streamed_panels(const std::byte* panel, std::int64_t panels, std::int64_t s
   static_assert(Gemm::kStreamedRows <= kFusedRows, "which the distance of two panels' accumulators is");
   const auto run = [&](auto count) {
     constexpr int kCount = std::min(decltype(count)::value, Gemm::kStreamedRows);
-    using Weight = typename Gemm::PlainWeight;
-    if (panels == 2) return streamed_rows<Weight, kCount, 2>(panel, steps, following, a, c);
-    streamed_rows<Weight, kCount, 1>(panel, steps, following, a, c);
+    if (panels == 2) return streamed_rows<Gemm, kCount, 2>(panel, steps, following, a, c);
+    streamed_rows<Gemm, kCount, 1>(panel, steps, following, a, c);
   };
   // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
   if (rows == 1) return run(std::integral_constant<int, 1>());

@@ -5,7 +5,8 @@
 //   kGroup         rows that it multiplies at once
 //   Activation     element type of A: float or uint16_t (bfloat16)
 //   kSegments      segments of A a step
-//   kStreamedRows  with slices: up to so many rows meet plain weights as in streamed.h, as PlainWeight
+//   kStreamedRows  with slices: up to so many rows meet plain weights as in streamed.h, which calls
+//                  add_line(sums, weights, a, line)    sums + line `line` of a step of a tile times the row at `a`
 //   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the
 //   next
 //                  one is multiplied, called from the inner loop (side.step), so that the unit does not idle:
