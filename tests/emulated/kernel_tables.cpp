@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The list of kernel tables of programs that test the emulated ones: it takes the place of the library's own
 // (src/backends/cpu/kernel_tables.cpp), and stands nowhere else.
-#include <array>
 #include <string_view>
+#include <vector>
 
 #include "backends/cpu/kernels.h"
 #include "core/cpu_features.h"
 
 namespace moekit::cpu {
 
+#ifndef MOEKIT_EMULATED_PLAIN_ONLY
 extern const KernelTable k_amx_kernels, k_avx512bf16_kernels;  // compiled as on such a host, but for emulation
+#endif
 extern const KernelTable k_amx_kernels_plain, k_avx512bf16_kernels_plain;  // with the instructions of any processor
 #define X(name) extern const KernelTable k_##name##_kernels;
 X(avx512)
@@ -29,14 +31,25 @@ KernelTable renamed(const KernelTable& table, std::string_view name, std::uint32
 }  // namespace
 
 const KernelTable* const* kernel_tables(std::size_t* count) {
-  static const KernelTable amx = renamed(k_amx_kernels, "amx_emulated", kAvx512);
-  static const KernelTable avx512bf16 = renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512);
-  static const KernelTable amx_plain = renamed(k_amx_kernels_plain, "amx_emulated_plain", 0);
-  static const KernelTable avx512bf16_plain = renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0);
   // What a table lacks it takes from the next one that has it: those of tiles come first, so that no other takes
   // theirs, which tiles must be configured for.
-  static const std::array<const KernelTable*, 6> list = {
-      &amx, &amx_plain, &avx512bf16, &avx512bf16_plain, &k_avx512_kernels, &k_generic_kernels};
+  static const std::vector<KernelTable> emulated = {
+#ifndef MOEKIT_EMULATED_PLAIN_ONLY
+      renamed(k_amx_kernels, "amx_emulated", kAvx512),
+#endif
+      renamed(k_amx_kernels_plain, "amx_emulated_plain", 0),
+#ifndef MOEKIT_EMULATED_PLAIN_ONLY
+      renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512),
+#endif
+      renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0),
+  };
+  static const std::vector<const KernelTable*> list = [] {
+    std::vector<const KernelTable*> tables;
+    for (const KernelTable& table : emulated) tables.push_back(&table);
+    tables.push_back(&k_avx512_kernels);
+    tables.push_back(&k_generic_kernels);
+    return tables;
+  }();
   *count = list.size();
   return list.data();
 }
