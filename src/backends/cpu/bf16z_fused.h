@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few rows of float32 through a bf16z panel: weights are unpacked in registers and meet the rows there. Sums run in
-// the order of FmaGemm on the plain panel, with its roundings: the same bits.
+// A few rows through a bf16z panel: weights are unpacked in registers and meet the rows there. Sums run in the order of
+// the Gemm on the plain panel, with its roundings: the same bits. (Gemm: add_pair and pair_at, as in sweep.h.)
 #pragma once
 
 #include "backends/cpu/bf16z_tiles.h"
@@ -47,26 +47,23 @@ struct Bf16zPatches {
 
 /// kTiles: of a panel that go together. Accumulators of eight rows of two tiles take half of the 32 registers of
 /// AVX-512, those of two rows of two tiles or of four of one half of 16 registers of 32 bytes.
-template <int R, int kTiles>
+template <class Gemm, int R, int kTiles>
 struct Bf16zRows {
   Bf16zFloats acc[R][kTiles][kBf16zParts] = {};
 
-  /// A part of a pair of k. x: the even k of row 0.
-  MOEKIT_INLINE void add(int tile, int part, const Bf16zPairs& pair, const float* x) {
-    const auto even = (Bf16zFloats)(pair << 16), odd = (Bf16zFloats)(pair & 0xffff0000u);
+  /// A part of a pair of k. x: that of row 0.
+  MOEKIT_INLINE void add(int tile, int part, const Bf16zPairs& pair, const std::byte* x) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r][tile][part] = multiply_add(even, x[r * 16], acc[r][tile][part]);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r][tile][part] = multiply_add(odd, x[r * 16 + 1], acc[r][tile][part]);
+    for (int r = 0; r < R; ++r) acc[r][tile][part] = Gemm::add_pair(acc[r][tile][part], pair, x + r * kLineBytes);
   }
   template <int g = 0>
-  MOEKIT_INLINE void step(const std::byte* tiles, const Bf16zTables* tables, Bf16zPatches* patches, const float* x) {
+  MOEKIT_INLINE void step(const std::byte* tiles, const Bf16zTables* tables, Bf16zPatches* patches,
+                          const std::byte* x) {
     if constexpr (g < 8) {
       // A few at a time: a step's lines at once would take all of the first-level cache's buffers.
       constexpr int kLines = 2 * kBf16zTileBytes / kLineBytes / 8;
       for (int line = 0; line < kLines; ++line)
         __builtin_prefetch(tiles + kBf16zAhead + (g * kLines + line) * kLineBytes, 0, 2);
-      const float* pair = x + g / 4 * (kSegmentBytes / 4) + g % 4 * 4;
 #pragma GCC unroll 2
       for (int tile = 0; tile < kTiles; ++tile) {
         Bf16zPairs lines[kBf16zParts][2];
@@ -76,8 +73,8 @@ struct Bf16zRows {
         while (__builtin_expect(patches[tile].pairs == g, 0)) patches[tile].apply(lines);
 #pragma GCC unroll 4
         for (int part = 0; part < kBf16zParts; ++part) {
-          add(tile, part, lines[part][0], pair);
-          add(tile, part, lines[part][1], pair + 2);
+          add(tile, part, lines[part][0], Gemm::pair_at(x, 2 * g));
+          add(tile, part, lines[part][1], Gemm::pair_at(x, 2 * g + 1));
         }
       }
       step<g + 1>(tiles, tables, patches, x);
@@ -86,21 +83,20 @@ struct Bf16zRows {
 };
 
 /// Tiles [first, first + kTiles) of the steps of a panel.
-template <int R, int kTiles>
+template <class Gemm, int R, int kTiles>
 void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, const std::byte* a, float* c) noexcept {
-  Bf16zRows<R, kTiles> rows;
-  const auto* x = reinterpret_cast<const float*>(a);
+  Bf16zRows<Gemm, R, kTiles> rows;
   constexpr int kLast = kTiles - 1;
   Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kLast}};
   const std::byte* tiles = panel + format.tiles_at() + first * kBf16zTileBytes;
   // Where the last panel's prefetches ended, but for what is about to be read.
   for (std::int64_t at = kBf16zAhead - format.tiles_at(); at < kBf16zAhead; at += kLineBytes)
     __builtin_prefetch(tiles + at, 0, 2);
-  for (std::int64_t s = 0; s < format.steps; ++s, tiles += 2 * kBf16zTileBytes, x += 2 * kSegmentBytes / 4) {
+  for (std::int64_t s = 0; s < format.steps; ++s, tiles += 2 * kBf16zTileBytes, a += Gemm::kSegments * kSegmentBytes) {
     for (int tile = 0; tile < kTiles; ++tile) patches[tile].begin_step(format, s);
     const Bf16zTables tables[] = {Bf16zTables(bf16z_head(patches[0].heads, s).base),
                                   Bf16zTables(bf16z_head(patches[kLast].heads, s).base)};
-    rows.step(tiles, tables, patches, x);
+    rows.step(tiles, tables, patches, a);
   }
   for (int r = 0; r < R; ++r)
     for (int tile = 0; tile < kTiles; ++tile)
@@ -109,16 +105,17 @@ void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, co
 }
 
 /// 32 accumulators of each of at most kBf16zRows rows of one block of A.
-inline void bf16z_panel(const Bf16zFormat& format, const std::byte* panel, const std::byte* a, std::int64_t rows,
-                        float* c) noexcept {
+template <class Gemm>
+void bf16z_panel(const Bf16zFormat& format, const std::byte* panel, const std::byte* a, std::int64_t rows,
+                 float* c) noexcept {
   // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
-  if (rows == 1) return bf16z_rows<1, 2>(format, panel, 0, a, c);
-  if (rows == 2) return bf16z_rows<2, 2>(format, panel, 0, a, c);
+  if (rows == 1) return bf16z_rows<Gemm, 1, 2>(format, panel, 0, a, c);
+  if (rows == 2) return bf16z_rows<Gemm, 2, 2>(format, panel, 0, a, c);
   if constexpr (kBf16zParts == 1) {
-    if (rows <= 4) return bf16z_rows<4, 2>(format, panel, 0, a, c);
-    bf16z_rows<8, 2>(format, panel, 0, a, c);
+    if (rows <= 4) return bf16z_rows<Gemm, 4, 2>(format, panel, 0, a, c);
+    bf16z_rows<Gemm, 8, 2>(format, panel, 0, a, c);
   } else {
-    for (int first = 0; first < 2; ++first) bf16z_rows<4, 1>(format, panel, first, a, c);
+    for (int first = 0; first < 2; ++first) bf16z_rows<Gemm, 4, 1>(format, panel, first, a, c);
   }
 }
 

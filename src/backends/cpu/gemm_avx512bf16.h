@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "backends/cpu/bf16z_tiles.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
 #include "backends/cpu/vec.h"
@@ -25,9 +26,15 @@ struct Avx512Bf16Gemm {
   // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
   static constexpr int kRows = 8;
 
-  /// As streamed.h calls it. `line`: a pair of k.
+  static constexpr bool kBf16Pairs = kBf16zParts == 1;  // not so emulated with narrower registers
+  MOEKIT_INLINE static const std::byte* pair_at(const std::byte* row, int pair) { return row + pair * 4; }
+  template <class Sums, class Pairs>
+  MOEKIT_INLINE static Sums add_pair(Sums sums, Pairs weights, const std::byte* x) {
+    const __m512 out = _mm512_dpbf16_ps(load<__m512>(&sums), load<__m512bh>(&weights), pair_of(x));
+    return load<Sums>(&out);
+  }
   MOEKIT_INLINE static F16 add_line(F16 sums, U16 weights, const std::byte* row, int line) {
-    return (F16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)weights, pair_of(row + line * 4));
+    return add_pair(sums, weights, pair_at(row, line));
   }
 
   template <int R>

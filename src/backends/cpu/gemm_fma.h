@@ -52,13 +52,19 @@ struct FmaGemm {
   static constexpr int kVectors = kTiles * 16 / kLanes;  // a row of accumulators
   static constexpr int kTileFloats = 256;                // 1 KiB
 
-  /// As streamed.h calls it. `line`: a k of float32, a pair of k of bfloat16.
+  static constexpr bool kBf16Pairs = kBf16;
+  MOEKIT_INLINE static const std::byte* pair_at(const std::byte* row, int pair) {
+    return row + pair / 8 * kSegmentBytes + pair % 8 * 8;
+  }
+  template <class Sums, class Pairs>
+  MOEKIT_INLINE static Sums add_pair(Sums sums, Pairs weights, const std::byte* x) {
+    const auto* pair = reinterpret_cast<const float*>(x);
+    sums = cpu::multiply_add((Sums)(weights << 16), pair[0], sums);
+    return cpu::multiply_add((Sums)(weights & 0xffff0000u), pair[1], sums);
+  }
   MOEKIT_INLINE static F16 add_line(F16 sums, U16 weights, const std::byte* row, int line) {
-    const auto* x = reinterpret_cast<const float*>(row);
-    if constexpr (!kBf16) return cpu::multiply_add((F16)weights, x[line], sums);
-    const float* pair = x + line / 8 * kTileFloats + line % 8 * 2;
-    sums = cpu::multiply_add((F16)(weights << 16), pair[0], sums);
-    return cpu::multiply_add((F16)(weights & 0xffff0000u), pair[1], sums);
+    if constexpr (kBf16) return add_pair(sums, weights, pair_at(row, line));
+    return cpu::multiply_add((F16)weights, reinterpret_cast<const float*>(row)[line], sums);
   }
 
   template <int R>

@@ -17,6 +17,7 @@ struct NeonBf16Gemm {
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr std::int64_t kSliceSteps = 12;  // as in FmaGemm
   static constexpr int kStreamedRows = 0;
+  static constexpr bool kBf16Pairs = false;
   static constexpr std::int64_t kSegments = 1;
 
   /// kPairs pairs of rows through one tile: with two 16 sums, which leave registers for eight pairs of columns.

@@ -6,7 +6,9 @@
 //   Activation     element type of A: float or uint16_t (bfloat16)
 //   kSegments      segments of A a step
 //   kStreamedRows  with slices: up to so many rows meet plain weights as in streamed.h, which calls
-//                  add_line(sums, weights, a, line)    sums + line `line` of a step of a tile times the row at `a`
+//                    add_line(sums, weights, row, line)    sums + line `line` of a step of a tile times a row of A
+//   kBf16Pairs     whether a line is a pair of k of bfloat16; bf16z_fused.h then calls
+//                    add_pair(sums, weights, pair_at(row, pair))
 //   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the
 //   next
 //                  one is multiplied, called from the inner loop (side.step), so that the unit does not idle:
@@ -149,10 +151,10 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
   } else {
     constexpr bool kFloatRows = sizeof(typename Gemm::Activation) == 4 && Gemm::kSegments == 1;
     constexpr bool kWidens = sizeof(typename Gemm::Activation) == 4 && Gemm::kSegments == 2;
-    const bool compressed = kWidens && args.bf16z != nullptr;
+    const bool compressed = Gemm::kBf16Pairs && args.bf16z != nullptr;
     const bool widens = kWidens && args.unpacked != nullptr && (compressed || args.rows >= kWidenRows);
     // Widened steps take twice the room, beside the ones that they are made of: all in a first-level cache of 32 KiB.
-    const std::int64_t slice_steps = Gemm::kSliceSteps / (compressed || widens ? 3 : 1);
+    const std::int64_t slice_steps = Gemm::kSliceSteps / (widens ? 3 : 1);
     const bool fused = kFloatRows ? args.quant != nullptr && args.rows <= kFusedRows && can_fuse(*args.quant)
                                   : compressed && args.rows <= kBf16zRows;
     const bool streamed = panels.plain && args.rows <= Gemm::kStreamedRows;
@@ -168,8 +170,8 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
         } else if constexpr (kFloatRows) {
           count = fused_at_once(args.rows, args.last - n);
           fused_panels(*args.quant, panels.panel(n), count, following(), args.a, args.rows, args.scratch);
-        } else if constexpr (kWidens) {
-          bf16z_panel(*args.bf16z, panels.panel(n), args.a, args.rows, args.scratch);
+        } else if constexpr (Gemm::kBf16Pairs) {
+          bf16z_panel<Gemm>(*args.bf16z, panels.panel(n), args.a, args.rows, args.scratch);
         }
         for (std::int64_t i = 0; i < count; ++i)
           finish_rows(row_work(n + i, 0, args.scratch + i * kFusedRows * kPanelColumns), args.rows);
