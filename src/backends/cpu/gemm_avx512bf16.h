@@ -15,6 +15,7 @@ namespace {
 
 struct Avx512Bf16Gemm {
   using Activation = std::uint16_t;
+  using Words = std::int32_t __attribute__((vector_size(64)));
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr std::int64_t kSliceSteps = 12;  // as in FmaGemm
   static constexpr int kStreamedRows = 0;
@@ -39,7 +40,7 @@ struct Avx512Bf16Gemm {
         for (int r = 0; r < R; ++r) {
           std::int32_t x;
           std::memcpy(&x, a + r * kLineBytes + pair * 4, sizeof x);
-          const auto ab = (__m512bh)(I16{} + x);
+          const auto ab = (__m512bh)(Words{} + x);
           acc[r][0] = _mm512_dpbf16_ps(acc[r][0], b0, ab);
           acc[r][1] = _mm512_dpbf16_ps(acc[r][1], b1, ab);
         }
