@@ -28,7 +28,8 @@ using Bf16zFloats = float __attribute__((vector_size(MOEKIT_BF16Z_BYTES)));
 constexpr int kBf16zWidth = sizeof(Bf16zBytes);
 constexpr int kBf16zParts = 64 / kBf16zWidth;
 MOEKIT_INLINE Bf16zPairs bf16z_lane_numbers() {
-  constexpr U16 kNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  using Numbers = std::uint32_t __attribute__((vector_size(64)));
+  constexpr Numbers kNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   return load<Bf16zPairs>(&kNumbers);
 }
 

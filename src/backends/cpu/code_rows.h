@@ -65,7 +65,7 @@ void code_rows(const QuantPanels& quant, const std::byte* panel, const std::byte
     if ((u + 1) % run == 0 || u + 1 == units)
       for (int tile = 0; tile < kTiles; ++tile)
         for (int r = 0; r < R; ++r) {
-          total[r][tile] = multiply_add((F16)sum[r][tile], walks[tile].groups[u % 2].scale, total[r][tile]);
+          total[r][tile] = multiply_add(load<F16>(&sum[r][tile]), walks[tile].groups[u % 2].scale, total[r][tile]);
           sum[r][tile] = __m512{};
         }
     if (u % 2 == 0) continue;

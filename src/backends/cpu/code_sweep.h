@@ -74,7 +74,7 @@ void slice_rows(const std::byte* a, const CodeSlice& slice, float* c, Upcoming& 
 #pragma GCC unroll 2
       for (int tile = 0; tile < 2; ++tile) {
         float* at = c + r * kPanelColumns + tile * 16;
-        store(at, multiply_add((F16)sum[r][tile], load<F16>(scale + tile * 16), load<F16>(at)));
+        store(at, multiply_add(load<F16>(&sum[r][tile]), load<F16>(scale + tile * 16), load<F16>(at)));
         sum[r][tile] = __m512{};
       }
     scale += kPanelColumns;

@@ -14,13 +14,13 @@ struct GenericDot {
 
   MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
     // In 16 bits, which hold a product (255 * 128 < 2^15) and which every ISA multiplies: even bytes, odd bytes.
-    using S32 = std::int16_t __attribute__((vector_size(64)));
-    const U16 x = U16{} + static_cast<std::uint32_t>(word);
-    const auto pair = [](U16 w, U16 digits) {
-      const I16 products = (I16)((S32)(w & 0x00ff00ffu) * ((S32)(digits << 8) >> 8));
-      return ((I16)((U16)products << 16) >> 16) + (products >> 16);
+    const WordRegister x = WordRegister{} + static_cast<std::uint32_t>(word);
+    const auto pair = [](WordRegister w, WordRegister digits) MOEKIT_INLINED {
+      const auto products = (IntRegister)((ShortRegister)(w & 0x00ff00ffu) * ((ShortRegister)(digits << 8) >> 8));
+      return ((IntRegister)((WordRegister)products << 16) >> 16) + (products >> 16);
     };
-    return sums + pair(codes, x) + pair(codes >> 8, x >> 8);
+    const auto dot = [x, pair](auto s, auto w) MOEKIT_INLINED { return s + pair(w, x) + pair(w >> 8, x >> 8); };
+    return by_register(dot, sums, codes);
   }
   MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
     std::uint8_t bytes[64];

@@ -14,27 +14,16 @@ struct NeonDot {
   static constexpr int kRows = 2;  // four registers for each sum, of 32
   static constexpr bool kSmallCodes = false;
 
-  struct Quarters {
-    int8x16_t at[4];
-  };
-
   MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
     const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(word));
-    const auto w = load<Quarters>(&codes);
-    struct {
-      int32x4_t at[4];
-    } s;
-    std::memcpy(&s, &sums, sizeof s);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) s.at[i] = vdotq_s32(s.at[i], w.at[i], x);
-    return load<I16>(&s);
+    const auto dot = [x](auto s, auto w)
+                         MOEKIT_INLINED { return (IntRegister)vdotq_s32((int32x4_t)s, (int8x16_t)w, x); };
+    return by_register(dot, sums, codes);
   }
   MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
     const auto entries = vreinterpretq_s8_u8(vld1q_u8(table));
-    auto n = load<Quarters>(&nibbles);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) n.at[i] = vqtbl1q_s8(entries, vreinterpretq_u8_s8(n.at[i]));
-    return load<U16>(&n);
+    const auto find = [entries](auto n) MOEKIT_INLINED { return (WordRegister)vqtbl1q_s8(entries, (uint8x16_t)n); };
+    return by_register(find, nibbles);
   }
 };
 

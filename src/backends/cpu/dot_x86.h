@@ -11,6 +11,7 @@ namespace moekit::cpu {
 namespace {
 
 /// Eight lanes at a time.
+#ifndef __AVX512F__
 struct Avx2Dot {
   static constexpr bool kSignedCodes = false;
   static constexpr int kRows = 2;  // 16 registers, a pair for each sum
@@ -19,10 +20,6 @@ struct Avx2Dot {
 #else
   static constexpr bool kSmallCodes = true;
 #endif
-  struct Halves {
-    __m256i low, high;
-  };
-
   MOEKIT_INLINE static __m256i add8(__m256i sums, __m256i codes, __m256i word) {
 #ifdef __AVXVNNI__
     return _mm256_dpbusd_avx_epi32(sums, codes, word);
@@ -35,39 +32,31 @@ struct Avx2Dot {
   }
   MOEKIT_INLINE static I16 add(I16 sums, U16 codes, std::int32_t word) {
     const __m256i x = _mm256_set1_epi32(word);
-    auto s = load<Halves>(&sums);
-    const auto w = load<Halves>(&codes);
-    s = {add8(s.low, w.low, x), add8(s.high, w.high, x)};
-    return load<I16>(&s);
+    const auto dot = [x](auto s, auto w) MOEKIT_INLINED { return (IntRegister)add8((__m256i)s, (__m256i)w, x); };
+    return by_register(dot, sums, codes);
   }
   /// vpmaddubsw: two products of codes up to kMostSmall are at most 2^13 - 2^11 = 6144 = 24 * 128 * 2 in magnitude,
   /// four such pairs
   MOEKIT_INLINE static I16 add4(I16 sums, const U16 (&codes)[4], const std::byte* words) {
-    auto s = load<Halves>(&sums);
-    const Halves w[4] = {load<Halves>(&codes[0]), load<Halves>(&codes[1]), load<Halves>(&codes[2]),
-                         load<Halves>(&codes[3])};
-    __m256i low, high;
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const __m256i x = _mm256_set1_epi32(load<std::int32_t>(words + 4 * i));
-      const __m256i l = _mm256_maddubs_epi16(w[i].low, x), h = _mm256_maddubs_epi16(w[i].high, x);
-      low = i == 0 ? l : _mm256_add_epi16(low, l);
-      high = i == 0 ? h : _mm256_add_epi16(high, h);
-    }
-    const __m256i ones = _mm256_set1_epi16(1);
-    s.low = _mm256_add_epi32(s.low, _mm256_madd_epi16(low, ones));
-    s.high = _mm256_add_epi32(s.high, _mm256_madd_epi16(high, ones));
-    return load<I16>(&s);
+    const auto x = [words](int i) MOEKIT_INLINED { return _mm256_set1_epi32(load<std::int32_t>(words + 4 * i)); };
+    const __m256i x0 = x(0), x1 = x(1), x2 = x(2), x3 = x(3);
+    const auto dot = [=](auto s, auto w0, auto w1, auto w2, auto w3) MOEKIT_INLINED {
+      const __m256i p0 = _mm256_maddubs_epi16((__m256i)w0, x0), p1 = _mm256_maddubs_epi16((__m256i)w1, x1);
+      const __m256i p2 = _mm256_maddubs_epi16((__m256i)w2, x2), p3 = _mm256_maddubs_epi16((__m256i)w3, x3);
+      const __m256i pairs = _mm256_add_epi16(_mm256_add_epi16(p0, p1), _mm256_add_epi16(p2, p3));
+      return s + (IntRegister)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    };
+    return by_register(dot, sums, codes[0], codes[1], codes[2], codes[3]);
   }
   MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
     const __m256i entries = _mm256_broadcastsi128_si256(load<__m128i>(table));
-    auto n = load<Halves>(&nibbles);
-    n = {_mm256_shuffle_epi8(entries, n.low), _mm256_shuffle_epi8(entries, n.high)};
-    return load<U16>(&n);
+    const auto find = [entries](auto n)
+                          MOEKIT_INLINED { return (WordRegister)_mm256_shuffle_epi8(entries, (__m256i)n); };
+    return by_register(find, nibbles);
   }
 };
 
-#ifdef __AVX512BW__
+#elif defined(__AVX512BW__)
 struct Avx512Dot {
   static constexpr bool kSignedCodes = false;
   static constexpr int kRows = 4;  // with three digits and two tiles 24 sums, of 32 registers

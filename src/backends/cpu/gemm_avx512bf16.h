@@ -15,7 +15,10 @@ namespace moekit::cpu {
 namespace {
 
 /// Two bfloat16 for all columns.
-MOEKIT_INLINE __m512bh pair_of(const std::byte* at) { return (__m512bh)(I16{} + load<std::int32_t>(at)); }
+MOEKIT_INLINE __m512bh pair_of(const std::byte* at) {
+  using Words = std::int32_t __attribute__((vector_size(64)));
+  return (__m512bh)(Words{} + load<std::int32_t>(at));
+}
 
 struct Avx512Bf16Gemm {
   using Activation = std::uint16_t;

@@ -53,8 +53,9 @@ MOEKIT_INLINE std::uint32_t largest_bits(const Row& row, std::int64_t count) {
     const I16 bits = (I16)((U16)row(i) & 0x7fffffffu);
     most = where_less(most, bits, bits, most);
   }
-  std::int32_t largest = 0;
-  for (int lane = 0; lane < 16; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+  std::int32_t lane[16], largest = 0;
+  store(lane, most);
+  for (const std::int32_t bits : lane) largest = bits > largest ? bits : largest;
   return static_cast<std::uint32_t>(largest);
 }
 
@@ -109,14 +110,15 @@ void quantise_row(const Row& row, const TileFormat& format, int bias, std::byte*
       if (finite) {
         const F16 v = row(unit);
         const F16 scaled = kDigits == 1 ? v / scaling.by : v * scaling.by;
-        q = __builtin_convertvector((scaled + kMagic) - kMagic, I16);
+        q = to_int((scaled + kMagic) - kMagic);
       }
 #pragma GCC unroll 3
       for (int d = 0; d < kDigits; ++d) {
         const I16 digit = low_digit(q);
         totals[d] += digit;
         B16 bytes = narrow(digit);
-        if constexpr (kNibbles) bytes = MOEKIT_SHUFFLE(bytes, 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+        if constexpr (kNibbles)
+          bytes = MOEKIT_SHUFFLE(bytes, bytes, 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
         store(planes + d * rows.plane_bytes() + unit * 16, bytes);
       }
     }

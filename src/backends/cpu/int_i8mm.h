@@ -48,13 +48,13 @@ struct I8mmPanel : IntOperands {
 
   /// Sums of row `r` of a tile in the order of columns.
   MOEKIT_INLINE static I16 of_row(const Sums& sums, int r) {
-    int32x4_t quarter[4];
+    I16 row;
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       const auto low = (int64x2_t)sums[r / 2][2 * i], high = (int64x2_t)sums[r / 2][2 * i + 1];
-      quarter[i] = (int32x4_t)(r % 2 == 0 ? vzip1q_s64(low, high) : vzip2q_s64(low, high));
+      row.at[i] = (IntRegister)(r % 2 == 0 ? vzip1q_s64(low, high) : vzip2q_s64(low, high));
     }
-    return load<I16>(quarter);
+    return row;
   }
 
   /// 32 sums of each row, as IntPanel.

@@ -81,9 +81,9 @@ struct IntWalk {
 /// total += scaled sums of a group. `sum`: of the row's integers in it.
 template <Form kForm, int kDigits>
 MOEKIT_INLINE void finish_group(const I16 (&sums)[kDigits], const GroupLanes& group, float sum, F16& total) {
-  F16 v = __builtin_convertvector(sums[0], F16);
+  F16 v = to_float(sums[0]);
 #pragma GCC unroll 3
-  for (int d = 1; d < kDigits; ++d) v = multiply_add(v, 1.0f / 256.0f, __builtin_convertvector(sums[d], F16));
+  for (int d = 1; d < kDigits; ++d) v = multiply_add(v, 1.0f / 256.0f, to_float(sums[d]));
   if constexpr (kForm == Form::kShifted) v = multiply_add(group.offset, -sum, v);
   total = multiply_add(v, group.scale, total);
   if constexpr (kForm == Form::kMinimum) total = multiply_add(group.offset, -sum, total);

@@ -25,14 +25,11 @@ struct MmlaColumns {
   uint32x4_t pair[kColumnPairs];
 
   MOEKIT_INLINE MmlaColumns(U16 first, U16 second) {
-    struct Line {
-      uint32x4_t at[4];
-    };
-    const auto low = load<Line>(&first), high = load<Line>(&second);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      pair[2 * i] = vzip1q_u32(low.at[i], high.at[i]);
-      pair[2 * i + 1] = vzip2q_u32(low.at[i], high.at[i]);
+      const auto low = (uint32x4_t)first.at[i], high = (uint32x4_t)second.at[i];
+      pair[2 * i] = vzip1q_u32(low, high);
+      pair[2 * i + 1] = vzip2q_u32(low, high);
     }
   }
 };

@@ -14,7 +14,7 @@ MOEKIT_INLINE F16 from_words(U16 bits) { return (F16)bits; }
 MOEKIT_INLINE F16 from_e4m3(U16 code) {
   const U16 magnitude = code & 0x7fu;
   const F16 normal = from_words((magnitude << 20) + (120u << 23));
-  const F16 small = __builtin_convertvector((I16)magnitude, F16) * 0x1p-9f;
+  const F16 small = to_float((I16)magnitude) * 0x1p-9f;
   const U16 value = where_less(magnitude, U16{} + 8u, (U16)small, (U16)normal);
   return from_words(where_equal(magnitude, U16{} + 0x7fu, value | 0x7fc00000u, value) | ((code & 0x80u) << 24));
 }
@@ -31,7 +31,7 @@ MOEKIT_INLINE F16 from_e2m1(U16 code) {
 MOEKIT_INLINE F16 from_fp16(H16 half) {
   const U16 code = widen(half), magnitude = code & 0x7fffu;
   const U16 normal = (magnitude << 13) + (112u << 23);
-  const U16 small = (U16)(__builtin_convertvector((I16)magnitude, F16) * 0x1p-24f);
+  const U16 small = (U16)(to_float((I16)magnitude) * 0x1p-24f);
   const U16 special = (magnitude << 13) | 0x7f800000u;
   const U16 value =
       where_less(magnitude, U16{} + 0x400u, small, where_less(magnitude, U16{} + 0x7c00u, normal, special));
@@ -50,10 +50,10 @@ MOEKIT_INLINE F16 load_lanes(const std::byte* at, DType dtype) {
     case DType::kFloat16: return from_fp16(load<H16>(at));
     case DType::kFloat8E8M0: return from_e8m0(widen(load<B16>(at)));
     case DType::kFloat8E4M3: return from_e4m3(widen(load<B16>(at)));
-    case DType::kUInt8: return __builtin_convertvector((I16)widen(load<B16>(at)), F16);
+    case DType::kUInt8: return to_float((I16)widen(load<B16>(at)));
     case DType::kInt8: {
       const U16 word = widen(load<B16>(at)) << 24;
-      return __builtin_convertvector((I16)word >> 24, F16);
+      return to_float((I16)word >> 24);
     }
     default: return load<F16>(at);
   }

@@ -32,7 +32,8 @@ MOEKIT_INLINE float sum_of(F16 v) {
 /// maximum and by 0 in the sum. NaN logits make a row of NaN.
 MOEKIT_INLINE void softmax_row(const SoftmaxArgs& args, std::int64_t r) {
   const float infinity = std::numeric_limits<float>::infinity();
-  const F16 index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  static constexpr float kIndex[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const auto index = load<F16>(kIndex);
   const auto real = [&](std::int64_t c, F16 v, float beyond) {
     return where_less(index, splat(static_cast<float>(args.columns - c)), v, splat(beyond));
   };

@@ -33,6 +33,10 @@ struct Largest {
     const U16 magnitude = (U16)x & 0x7fffffffu;
     bits = where_less(bits, magnitude, magnitude, bits);
   }
+  struct Lanes {
+    std::uint32_t bits[16];
+  };
+  MOEKIT_INLINE Lanes lanes() const { return load<Lanes>(&bits); }
 };
 
 /// Whether parts hold the numbers of which these are the largest magnitude's bits.
@@ -50,12 +54,12 @@ inline bool split_row(const std::byte* floats, std::int64_t steps, std::byte* a)
     const Parts parts = split(x);
     std::byte* line = a + s / 2 * kParts * kSegmentBytes + s % 2 * (kLineBytes / 2);
 #pragma GCC unroll 3
-    for (int p = 0; p < kParts; ++p) store(line + p * kSegmentBytes, __builtin_convertvector(parts.at[p] >> 16, H16));
+    for (int p = 0; p < kParts; ++p) store(line + p * kSegmentBytes, narrow(parts.at[p] >> 16));
   }
   if (steps % 2 != 0)
     for (int p = 0; p < kParts; ++p) store(a + (steps / 2 * kParts + p) * kSegmentBytes + kLineBytes / 2, H16{});
   std::uint32_t most = 0;
-  for (int lane = 0; lane < 16; ++lane) most = std::max<std::uint32_t>(most, largest.bits[lane]);
+  for (const std::uint32_t bits : largest.lanes().bits) most = std::max(most, bits);
   return parts_hold(most);
 }
 
@@ -75,7 +79,7 @@ struct PanelLargest {
   bool held() const {
     bool all = true;
     for (const Largest& largest : tile)
-      for (int column = 0; column < 16; ++column) all = all && parts_hold(largest.bits[column]);
+      for (const std::uint32_t bits : largest.lanes().bits) all = all && parts_hold(bits);
     return all;
   }
 };

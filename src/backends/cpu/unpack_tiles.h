@@ -54,29 +54,31 @@ MOEKIT_INLINE F16 code_at(const std::byte* codes, int j, int i) {
     // Byte i at the top of its lane by a read that begins 3 - i bytes early (scales always lie before codes): where
     // vector units are busy, the second line that it touches costs less than a shift.
     const U16 word = load<U16>(codes + (2 * j + i / 4) * kLineBytes - (3 - i % 4));
-    if constexpr (kRead == Read::kInt8) return __builtin_convertvector((I16)word >> 24, F16);
+    if constexpr (kRead == Read::kInt8) return to_float((I16)word >> 24);
     if constexpr (kRead == Read::kE4M3) return from_e4m3(word >> 24);
     // The sign stays in its place and is copied below, where the mask drops it: one shift for both.
     return from_words((U16)((I16)word >> 4) & 0x87f00000u);
   }
   const U16 word = load<U16>(codes + j * kLineBytes) >> (i * 4);
   if constexpr (kRead == Read::kE2M1 || kRead == Read::kInt4 || kRead == Read::kUInt4) {
+#ifdef __AVX512F__
     constexpr F16 kE2M1 = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                            -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
     constexpr F16 kCount = {0.0f, 1.0f, 2.0f,  3.0f,  4.0f,  5.0f,  6.0f,  7.0f,
                             8.0f, 9.0f, 10.0f, 11.0f, 12.0f, 13.0f, 14.0f, 15.0f};
-    if constexpr (kLookup16)
-      return lookup16(kRead == Read::kE2M1 ? kE2M1 : kRead == Read::kInt4 ? kCount - 8.0f : kCount, word);
+    return lookup16(kRead == Read::kE2M1 ? kE2M1 : kRead == Read::kInt4 ? kCount - 8.0f : kCount, word);
+#else
     if constexpr (kRead == Read::kE2M1) return from_e2m1(word & 15u);
-    if constexpr (kRead == Read::kInt4) return __builtin_convertvector((I16)(word & 15u) - 8, F16);
-    return __builtin_convertvector((I16)(word & 15u), F16);
+    if constexpr (kRead == Read::kInt4) return to_float((I16)(word & 15u) - 8);
+    return to_float((I16)(word & 15u));
+#endif
   }
   U16 high;
   if constexpr (kRead == Read::kUInt5)
     high = (load<U16>(codes + 4 * kLineBytes) >> (8 * j + i)) & 1u;
   else
     high = (load<U16>(codes + (4 + j / 2) * kLineBytes) >> (j % 2 * 16 + i * 2)) & 3u;
-  return __builtin_convertvector((I16)((word & 15u) | (high << 4)), F16);
+  return to_float((I16)((word & 15u) | (high << 4)));
 }
 
 template <Read kRead, Form kForm>

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sixteen float lanes by the compiler's vector extensions, lowered to whatever the ISA of the including file has.
+// Work on sixteen lanes (lanes.h): loads and stores, conversions, lookups, exponentials.
 // Only for kernels_*.cpp: everything is in an anonymous namespace, so that no copy made for one ISA serves another.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
-#include "backends/cpu/fma.h"
-#include "backends/cpu/where.h"
+#include "backends/cpu/lanes.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -17,84 +17,129 @@
 namespace moekit::cpu {
 namespace {
 
-using F16 = float __attribute__((vector_size(64)));
-using I16 = std::int32_t __attribute__((vector_size(64)));
-using U16 = std::uint32_t __attribute__((vector_size(64)));
-using H16 = std::uint16_t __attribute__((vector_size(32)));
 using B16 = std::uint8_t __attribute__((vector_size(16)));
-using S16 = std::int8_t __attribute__((vector_size(16)));
-
-// Lanes of a vector in another order, which is constant. (GCC 11 lacks the second form, clang the first.)
-#ifdef __clang__
-#define MOEKIT_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#if MOEKIT_REGISTER == 16
+/// As Lanes16.
+struct H16 {
+  using One = std::uint16_t __attribute__((vector_size(16)));
+  One at[2];
+};
 #else
-#define MOEKIT_SHUFFLE(v, ...) __builtin_shuffle(v, decltype(v){__VA_ARGS__})
+using H16 = std::uint16_t __attribute__((vector_size(32)));
 #endif
 
+// Lanes of two vectors in an order that is constant. (GCC 11 lacks the second form, clang the first.)
+#ifdef __clang__
+#define MOEKIT_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MOEKIT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, std::decay_t<decltype(a)>{__VA_ARGS__})
+#endif
+
+/// Registers that a type is a struct of; of others 1.
+template <class V, class = void>
+constexpr std::size_t kRegistersOf = 1;
+template <class V>
+constexpr std::size_t kRegistersOf<V, std::void_t<typename V::One>> = sizeof(V) / sizeof(typename V::One);
+
+// Register by register: copies of 64 bytes pass through memory.
 template <class V, class T>
 MOEKIT_INLINE V load(const T* p) {
-  V v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
+  if constexpr (kRegistersOf<V> == 1) {
+    V v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  } else {
+    using One = typename V::One;
+    const auto* bytes = reinterpret_cast<const std::byte*>(p);
+    const auto part = [bytes](std::size_t i) MOEKIT_INLINED { return load<One>(bytes + i * sizeof(One)); };
+    if constexpr (kRegistersOf<V> == 2) return V{{part(0), part(1)}};
+    if constexpr (kRegistersOf<V> == 4) return V{{part(0), part(1), part(2), part(3)}};
+  }
 }
 template <class V, class T>
 MOEKIT_INLINE void store(T* p, V v) {
-  std::memcpy(p, &v, sizeof v);
+  if constexpr (kRegistersOf<V> == 1) {
+    std::memcpy(p, &v, sizeof v);
+  } else {
+    auto* bytes = reinterpret_cast<std::byte*>(p);
+    const auto part = [bytes, &v](std::size_t i) MOEKIT_INLINED { store(bytes + i * sizeof v.at[0], v.at[i]); };
+    part(0);
+    part(1);
+    if constexpr (kRegistersOf<V> == 4) {
+      part(2);
+      part(3);
+    }
+  }
 }
-/// Unsigned numbers to 32 bits. Intrinsics where there are: GCC 12 widens bytes one by one. (The forms with a mask of
-/// ones: the plain ones begin with an undefined register, of which it warns.)
+// Unsigned numbers to 32 bits, and words below 2^16 and numbers of -128 .. 127 to fewer. Intrinsics where there are:
+// GCC 12 converts bytes one by one. (The forms with a mask of ones: the plain ones begin with an undefined register, of
+// which it warns.)
 #if defined(__AVX512F__)
 MOEKIT_INLINE U16 widen(B16 v) { return (U16)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v); }
 MOEKIT_INLINE U16 widen(H16 v) { return (U16)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)v); }
+MOEKIT_INLINE H16 narrow(U16 v) { return __builtin_convertvector(v, H16); }
+MOEKIT_INLINE B16 narrow(I16 v) { return (B16)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v); }
 #elif defined(__AVX2__)
 MOEKIT_INLINE U16 widen(B16 v) {
-  const __m128i low = (__m128i)v;
-  const __m256i halves[2] = {_mm256_cvtepu8_epi32(low), _mm256_cvtepu8_epi32(_mm_srli_si128(low, 8))};
-  return load<U16>(halves);
+  const auto low = (__m128i)v;
+  return {{(WordRegister)_mm256_cvtepu8_epi32(low), (WordRegister)_mm256_cvtepu8_epi32(_mm_srli_si128(low, 8))}};
 }
-MOEKIT_INLINE U16 widen(H16 v) { return __builtin_convertvector(v, U16); }
-#else
-template <class V>
-MOEKIT_INLINE U16 widen(V v) {
-  return __builtin_convertvector(v, U16);
+MOEKIT_INLINE U16 widen(H16 v) {
+  const auto both = (__m256i)v;
+  return {{(WordRegister)_mm256_cvtepu16_epi32(_mm256_castsi256_si128(both)),
+           (WordRegister)_mm256_cvtepu16_epi32(_mm256_extracti128_si256(both, 1))}};
 }
-#endif
-/// Numbers of -128 .. 127 to bytes.
+MOEKIT_INLINE H16 narrow(U16 v) {  // packing takes the lanes of 16 bytes in turn
+  return (H16)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)v.at[0], (__m256i)v.at[1]), 0xd8);
+}
 MOEKIT_INLINE B16 narrow(I16 v) {
-#if defined(__AVX512F__)
-  return (B16)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v);
-#elif defined(__AVX2__)
-  __m256i halves[2];
-  store(halves, v);
-  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(halves[0], halves[1]), 0xd8);
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32((__m256i)v.at[0], (__m256i)v.at[1]), 0xd8);
   return (B16)_mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-#else
-  return (B16) __builtin_convertvector(v, S16);
-#endif
 }
+#else
+// Interleaved with zeros, and the even ones of two.
+MOEKIT_INLINE U16 widen(H16 v) {
+  const H16::One zero = {};
+  return {{(WordRegister)MOEKIT_SHUFFLE(v.at[0], zero, 0, 8, 1, 9, 2, 10, 3, 11),
+           (WordRegister)MOEKIT_SHUFFLE(v.at[0], zero, 4, 12, 5, 13, 6, 14, 7, 15),
+           (WordRegister)MOEKIT_SHUFFLE(v.at[1], zero, 0, 8, 1, 9, 2, 10, 3, 11),
+           (WordRegister)MOEKIT_SHUFFLE(v.at[1], zero, 4, 12, 5, 13, 6, 14, 7, 15)}};
+}
+MOEKIT_INLINE U16 widen(B16 v) {
+  const B16 zero = {};
+  return widen(H16{{(H16::One)MOEKIT_SHUFFLE(v, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+                    (H16::One)MOEKIT_SHUFFLE(v, zero, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)}});
+}
+MOEKIT_INLINE H16 narrow(U16 v) {
+  const auto half = [&v](int i) MOEKIT_INLINED {
+    const auto low = (H16::One)v.at[i], high = (H16::One)v.at[i + 1];
+    return MOEKIT_SHUFFLE(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+  };
+  return {{half(0), half(2)}};
+}
+MOEKIT_INLINE B16 narrow(I16 v) {
+  const H16 halves = narrow((U16)v);
+  const auto low = (B16)halves.at[0], high = (B16)halves.at[1];
+  return MOEKIT_SHUFFLE(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+#endif
 MOEKIT_INLINE std::int32_t sum16(I16 v) {
-  v += MOEKIT_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  v += MOEKIT_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  v += MOEKIT_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  return v[0] + v[1];
+  using I4 = std::int32_t __attribute__((vector_size(16)));
+  std::int32_t lane[16];
+  store(lane, v);
+  const I4 sums = load<I4>(lane) + load<I4>(lane + 4) + load<I4>(lane + 8) + load<I4>(lane + 12);
+  return sums[0] + sums[1] + sums[2] + sums[3];
 }
-/// Whether sixteen floats are looked up by one instruction; its index is the low four bits of each lane.
 #ifdef __AVX512F__
-constexpr bool kLookup16 = true;
-#else
-constexpr bool kLookup16 = false;
-#endif
+/// The index is the low four bits of each lane.
 MOEKIT_INLINE F16 lookup16(F16 table, U16 index) {
-#ifndef __clang__
-  return __builtin_shuffle(table, (I16)index);
-#elif defined(__AVX512F__)
+#ifdef __clang__
   return (F16)_mm512_permutexvar_ps((__m512i)index, (__m512)table);
 #else
-  F16 found = {};
-  for (int i = 0; i < 16; ++i) found[i] = table[index[i] & 15u];
-  return found;
+  return __builtin_shuffle(table, (I16)index);
 #endif
 }
+#endif
 MOEKIT_INLINE F16 splat(float x) { return x - F16{}; }                                                // of -0 too
 MOEKIT_INLINE F16 min16(F16 x, float limit) { return where_less(splat(limit), x, splat(limit), x); }  // NaN stays NaN
 MOEKIT_INLINE F16 max16(F16 x, float limit) { return where_less(x, splat(limit), splat(limit), x); }
@@ -133,7 +178,7 @@ MOEKIT_INLINE U16 bf16_words(F16 even, F16 odd) {
   return bf16_bits(even) >> 16 | (bf16_bits(odd) & 0xffff0000u);
 #endif
 }
-MOEKIT_INLINE H16 to_bf16(F16 x) { return __builtin_convertvector(bf16_bits(x) >> 16, H16); }
+MOEKIT_INLINE H16 to_bf16(F16 x) { return narrow(bf16_bits(x) >> 16); }
 MOEKIT_INLINE F16 from_bf16(H16 h) { return (F16)(widen(h) << 16); }
 
 /// e^x, relative error below 3e-7 for |x| < 80. 2^(x log2 e) split at the nearest integer; 2^f by its Taylor series to
@@ -151,8 +196,7 @@ MOEKIT_INLINE F16 exp16(F16 x) {
   p = multiply_add(p, f, splat(2.40226507e-1f));
   p = multiply_add(p, f, splat(6.93147181e-1f));
   p = multiply_add(p, f, splat(1.0f));
-  const I16 exponent = __builtin_convertvector(n, I16);
-  return p * (F16)((exponent + 127) << 23);
+  return p * (F16)((to_int(n) + 127) << 23);
 }
 
 }  // namespace
