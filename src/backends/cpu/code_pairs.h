@@ -65,7 +65,7 @@ constexpr CodeTables<kRead> kCodeTables = {};
 template <Read kRead>
 MOEKIT_INLINE void packed_zero(GroupLanes& group) {
   if constexpr (kRead == Read::kUInt4) {
-    const auto zero = (U16) __builtin_convertvector(group.offset, I16);
+    const auto zero = (U16)to_int(group.offset);
     group.offset = (F16)(zero | zero << 16);
   }
 }
@@ -111,7 +111,8 @@ struct CodePairs {
   }
 #else
   MOEKIT_INLINE void operator()(const std::byte* line, [[maybe_unused]] F16 zero, __m512bh (&out)[kPairs]) const {
-    [[maybe_unused]] const auto zeros = load<U16>(&zero);
+    std::uint32_t zeros[16];
+    store(zeros, zero);
     std::uint16_t words[kPairs][32];
     for (int lane = 0; lane < 16; ++lane)
       for (int k = 0; k < 2 * kPairs; ++k) {
