@@ -35,18 +35,21 @@ struct Avx2Dot {
     const auto dot = [x](auto s, auto w) MOEKIT_INLINED { return (IntRegister)add8((__m256i)s, (__m256i)w, x); };
     return by_register(dot, sums, codes);
   }
-  /// vpmaddubsw: two products of codes up to kMostSmall are at most 2^13 - 2^11 = 6144 = 24 * 128 * 2 in magnitude,
-  /// four such pairs
+  /// vpmaddubsw: four sums of two products are at most 4 * 2 * 24 * 128 = 24576 in magnitude, which 16 bits hold.
   MOEKIT_INLINE static I16 add4(I16 sums, const U16 (&codes)[4], const std::byte* words) {
-    const auto x = [words](int i) MOEKIT_INLINED { return _mm256_set1_epi32(load<std::int32_t>(words + 4 * i)); };
-    const __m256i x0 = x(0), x1 = x(1), x2 = x(2), x3 = x(3);
-    const auto dot = [=](auto s, auto w0, auto w1, auto w2, auto w3) MOEKIT_INLINED {
-      const __m256i p0 = _mm256_maddubs_epi16((__m256i)w0, x0), p1 = _mm256_maddubs_epi16((__m256i)w1, x1);
-      const __m256i p2 = _mm256_maddubs_epi16((__m256i)w2, x2), p3 = _mm256_maddubs_epi16((__m256i)w3, x3);
-      const __m256i pairs = _mm256_add_epi16(_mm256_add_epi16(p0, p1), _mm256_add_epi16(p2, p3));
-      return s + (IntRegister)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    I16 pairs = {};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m256i x = _mm256_set1_epi32(load<std::int32_t>(words + 4 * i));
+      const auto add = [x](auto p, auto w) MOEKIT_INLINED {
+        return (IntRegister)_mm256_add_epi16((__m256i)p, _mm256_maddubs_epi16((__m256i)w, x));
+      };
+      pairs = by_register(add, pairs, codes[i]);
+    }
+    const auto fold = [](auto s, auto p) MOEKIT_INLINED {
+      return s + (IntRegister)_mm256_madd_epi16((__m256i)p, _mm256_set1_epi16(1));
     };
-    return by_register(dot, sums, codes[0], codes[1], codes[2], codes[3]);
+    return by_register(fold, sums, pairs);
   }
   MOEKIT_INLINE static U16 lookup(const std::uint8_t (&table)[16], U16 nibbles) {
     const __m256i entries = _mm256_broadcastsi128_si256(load<__m128i>(table));

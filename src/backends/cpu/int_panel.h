@@ -7,7 +7,7 @@
 //   kRows                  1, 2 or 4: rows that meet a register of codes
 //   add(sums, codes, word) sums + codes . word, the four digits of `word` for all lanes
 //   kSmallCodes            whether codes of 4 bits go through add4 instead
-//   add4(sums, codes, at)  the same of four words that lie at `at`, for codes up to kMostSmall
+//   add4(sums, codes, at)  the same of four words that lie at `at`, for codes up to 24, the largest of kE2M1Codes
 //   lookup(table, nibbles) table[i] for each byte
 #pragma once
 
@@ -21,45 +21,55 @@ template <class Dot, Read kRead, Form kForm, int kDigits, int R>
 struct IntPanel : IntOperands {
   static constexpr bool kBytes = kRead == Read::kInt8;
   static constexpr int kUnitLines = kBytes ? 4 : 2;  // of codes, 16 k
+  static constexpr bool kFour = Dot::kSmallCodes && !kBytes;
 
   /// Sixteen k of both tiles. `planes`: the digits of row 0 from these k on.
   MOEKIT_INLINE void unit(const std::byte* const (&codes)[2], const std::byte* planes,
                           I16 (&sums)[R][2][kDigits]) const {
-    const auto add = [&](int word, U16 w0, U16 w1) {
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r)
-#pragma GCC unroll 3
-        for (int d = 0; d < kDigits; ++d) {
-          std::int32_t x;
-          std::memcpy(&x, planes + r * rows.bytes() + d * rows.plane_bytes() + word * 4, 4);
-          sums[r][0][d] = Dot::add(sums[r][0][d], w0, x);
-          sums[r][1][d] = Dot::add(sums[r][1][d], w1, x);
-        }
-    };
-    const auto nibbles = [&](int half, int word) {
-      const U16 both = load<U16>(codes[half] + word / 2 * kLineBytes);
-      const U16 code = (word % 2 == 0 ? both : both >> 4) & 0x0f0f0f0fu;
-      return kRead == Read::kE2M1 ? Dot::lookup(kE2M1Codes, code) : code;
-    };
-    if constexpr (kBytes) {
-#pragma GCC unroll 4
-      for (int word = 0; word < 4; ++word) {
-        const std::uint32_t flip = Dot::kSignedCodes ? 0u : 0x80808080u;
-        add(word, load<U16>(codes[0] + word * kLineBytes) ^ flip, load<U16>(codes[1] + word * kLineBytes) ^ flip);
+    const auto digits = [&](int r, int d) { return planes + r * rows.bytes() + d * rows.plane_bytes(); };
+    const auto code = [&](int half, int word) -> U16 {
+      if constexpr (kBytes) {
+        return load<U16>(codes[half] + word * kLineBytes) ^ (Dot::kSignedCodes ? 0u : 0x80808080u);
+      } else {
+        const U16 both = load<U16>(codes[half] + word / 2 * kLineBytes);
+        const U16 nibbles = (word % 2 == 0 ? both : both >> 4) & 0x0f0f0f0fu;
+        return kRead == Read::kE2M1 ? Dot::lookup(kE2M1Codes, nibbles) : nibbles;
       }
-    } else if constexpr (Dot::kSmallCodes) {
+    };
+    if constexpr (kFour || kRegisters == 2) {
+      // A tile at a time, so that its codes stay in registers.
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
-        const U16 w[4] = {nibbles(half, 0), nibbles(half, 1), nibbles(half, 2), nibbles(half, 3)};
+        // Digits of both tiles would be kept on the stack: here they are read again.
+        if constexpr (kRegisters == 2) asm("" : "+r"(planes));
+        const U16 w[4] = {code(half, 0), code(half, 1), code(half, 2), code(half, 3)};
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 3
-          for (int d = 0; d < kDigits; ++d)
-            sums[r][half][d] = Dot::add4(sums[r][half][d], w, planes + r * rows.bytes() + d * rows.plane_bytes());
+          for (int d = 0; d < kDigits; ++d) {
+            I16& sum = sums[r][half][d];
+            if constexpr (kFour) {
+              sum = Dot::add4(sum, w, digits(r, d));
+            } else {
+#pragma GCC unroll 4
+              for (int word = 0; word < 4; ++word)
+                sum = Dot::add(sum, w[word], load<std::int32_t>(digits(r, d) + word * 4));
+            }
+          }
       }
     } else {
 #pragma GCC unroll 4
-      for (int word = 0; word < 4; ++word) add(word, nibbles(0, word), nibbles(1, word));
+      for (int word = 0; word < 4; ++word) {
+        const U16 w0 = code(0, word), w1 = code(1, word);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+          for (int d = 0; d < kDigits; ++d) {
+            const auto x = load<std::int32_t>(digits(r, d) + word * 4);
+            sums[r][0][d] = Dot::add(sums[r][0][d], w0, x);
+            sums[r][1][d] = Dot::add(sums[r][1][d], w1, x);
+          }
+      }
     }
   }
 
