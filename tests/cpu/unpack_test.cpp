@@ -113,6 +113,7 @@ struct LoopGemm {
   using Activation = std::uint16_t;
   static constexpr std::int64_t kGroup = kBlockRows, kSegments = 1, kSliceSteps = kSlice;
   static constexpr int kStreamedRows = 0;
+  static constexpr bool kBf16Pairs = false;
 
   static void multiply(const std::byte* a, std::int64_t rows, const std::byte* panel, std::int64_t steps, float* c) {
     for (std::int64_t r = 0; r < rows; ++r)
