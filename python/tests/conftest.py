@@ -32,6 +32,12 @@ def nmse(y, expected) -> float:
     return float(np.square(y - expected).sum() / max(np.square(expected).sum(), 1e-300))
 
 
+def nmse_bound(layer) -> float:
+    """Of outputs for float32 tokens, weights as they are: kernels of this host may round x and hidden activations to
+    bfloat16, each by up to 2^-9 of a number (the conformance suite has the same bound)."""
+    return 3e-5 if "x rounded to bfloat16" in layer.explain() else 1e-9
+
+
 @pytest.fixture
 def plain():
     torch.manual_seed(0)

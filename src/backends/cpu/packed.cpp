@@ -136,12 +136,16 @@ std::string CpuBlock::explain() const {
            " at a time, " + std::to_string(cache->bytes()) + " bytes; needed and there " + std::to_string(counts.hits) +
            " times, read " + std::to_string(counts.loads) + " times\n" + text;
   }
-  text += routed.down.digits == 1                               ? ", x rounded to int8 with a scale a row"
-          : routed.down.digits != 0                             ? ", x in fixed point of 23 bits with a scale a row"
-          : splits(routed)                                      ? ", x and weights in three bfloat16 parts"
-          : kernels(routed.down).activation == DType::kBFloat16 ? ", x rounded to bfloat16"
-                                                                : ", x in float32";
-  text += ", panels of 32 columns\n";
+  const auto rows = [&](const ExpertGroup& group) -> std::string {
+    const Projection& down = group.down;
+    return down.digits == 1                               ? "x rounded to int8 with a scale a row"
+           : down.digits != 0                             ? "x in fixed point of 23 bits with a scale a row"
+           : splits(group)                                ? "x and weights in three bfloat16 parts"
+           : kernels(down).activation == DType::kBFloat16 ? "x rounded to bfloat16"
+                                                          : "x in float32";
+  };
+  text += ", " + rows(routed) + ", panels of 32 columns\n";
+  if (!shared.experts.empty() && rows(shared) != rows(routed)) text += "shared experts: " + rows(shared) + "\n";
   if (splits(routed) || splits(shared))
     text += "bfloat16 parts: rows and panels that they cannot hold go through the float32 kernels of " +
             std::string(chosen.f32_name) + (has_narrow(routed) ? ", and so do projections of few columns\n" : "\n");
