@@ -9,10 +9,10 @@
 
 namespace moekit::cpu {
 
-#ifndef MOEKIT_EMULATED_PLAIN_ONLY
 extern const KernelTable k_amx_kernels, k_avx512bf16_kernels;  // compiled as on such a host, but for emulation
-#endif
+#ifndef MOEKIT_EMULATED_AVX512_ONLY
 extern const KernelTable k_amx_kernels_plain, k_avx512bf16_kernels_plain;  // with the instructions of any processor
+#endif
 #define X(name) extern const KernelTable k_##name##_kernels;
 X(avx512)
 X(generic)
@@ -34,14 +34,14 @@ const KernelTable* const* kernel_tables(std::size_t* count) {
   // What a table lacks it takes from the next one that has it: those of tiles come first, so that no other takes
   // theirs, which tiles must be configured for.
   static const std::vector<KernelTable> emulated = {
-#ifndef MOEKIT_EMULATED_PLAIN_ONLY
       renamed(k_amx_kernels, "amx_emulated", kAvx512),
-#endif
+#ifndef MOEKIT_EMULATED_AVX512_ONLY
       renamed(k_amx_kernels_plain, "amx_emulated_plain", 0),
-#ifndef MOEKIT_EMULATED_PLAIN_ONLY
-      renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512),
 #endif
+      renamed(k_avx512bf16_kernels, "avx512bf16_emulated", kAvx512),
+#ifndef MOEKIT_EMULATED_AVX512_ONLY
       renamed(k_avx512bf16_kernels_plain, "avx512bf16_emulated_plain", 0),
+#endif
   };
   static const std::vector<const KernelTable*> list = [] {
     std::vector<const KernelTable*> tables;
