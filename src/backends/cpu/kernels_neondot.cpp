@@ -7,6 +7,7 @@
 namespace moekit::cpu {
 
 extern const KernelTable k_neondot_kernels;
-constexpr KernelTable k_neondot_kernels = kernel_table("neondot", kNeon | kNeonDot, {}, {}, int_kernels<NeonDot, every_format>());
+constexpr KernelTable k_neondot_kernels =
+    kernel_table("neondot", kNeon | kNeonDot, {}, {}, int_kernels<NeonDot, every_format>());
 
 }  // namespace moekit::cpu

@@ -7,9 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
-#include <utility>
 
 #include "backends/cpu/fma.h"
 
