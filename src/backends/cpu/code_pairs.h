@@ -73,8 +73,9 @@ MOEKIT_INLINE void packed_zero(GroupLanes& group) {
 template <Read kRead>
 struct CodePairs {
   static constexpr bool kNibbles = CodeTables<kRead>::kNibbles;
-  static constexpr int kPairs = kNibbles ? 4 : 2;  // of a line
-  static constexpr int kLines = kNibbles ? 2 : 4;  // of 16 k
+  static constexpr int kPairs = kNibbles ? 4 : 2;   // of a line
+  static constexpr int kLines = kNibbles ? 2 : 4;   // of 16 k
+  static constexpr int kAtOnce = kNibbles ? 1 : 2;  // pairs that come of the same instructions
   static constexpr const CodeTables<kRead>& kTables = kCodeTables<kRead>;
 
 #ifdef __AVX512VBMI__
@@ -84,19 +85,17 @@ struct CodePairs {
     for (int i = 0; i < 4; ++i)
       table[i] = kNibbles ? load<__m512i>(kTables.words) : load<__m512i>(kTables.bytes[i / 2] + i % 2 * 64);
   }
-  /// The pairs of a line of codes in the order of k. `zero`: as packed_zero made it.
-  MOEKIT_INLINE void operator()(const std::byte* line, [[maybe_unused]] F16 zero, __m512bh (&out)[kPairs]) const {
+  /// Pairs [first, first + kAtOnce) of a line of codes. `zero`: as packed_zero made it.
+  MOEKIT_INLINE void operator()(const std::byte* line, [[maybe_unused]] int first, [[maybe_unused]] F16 zero,
+                                __m512bh (&out)[kAtOnce]) const {
     // Forms with a mask of ones: the plain ones begin with an undefined register, of which GCC 12 warns.
     [[maybe_unused]] constexpr __mmask64 kAll = ~__mmask64{0};
     const __m512i codes = load<__m512i>(line);
     if constexpr (kNibbles) {
-#pragma GCC unroll 4
-      for (int pair = 0; pair < 4; ++pair) {
-        __m512i index = _mm512_maskz_multishift_epi64_epi8(kAll, order[pair], codes);
-        if constexpr (kRead == Read::kUInt4)
-          index = _mm512_sub_epi16(_mm512_and_si512(index, _mm512_set1_epi16(15)), (__m512i)zero);
-        out[pair] = (__m512bh)_mm512_maskz_permutexvar_epi16(0xffffffffu, index, table[0]);
-      }
+      __m512i index = _mm512_maskz_multishift_epi64_epi8(kAll, order[first], codes);
+      if constexpr (kRead == Read::kUInt4)
+        index = _mm512_sub_epi16(_mm512_and_si512(index, _mm512_set1_epi16(15)), (__m512i)zero);
+      out[0] = (__m512bh)_mm512_maskz_permutexvar_epi16(0xffffffffu, index, table[0]);
     } else {
       const __m512i index = kRead == Read::kInt8 ? _mm512_maskz_abs_epi8(kAll, codes) : codes;  // its low seven bits
       const __m512i low = _mm512_permutex2var_epi8(table[0], index, table[1]);
@@ -110,13 +109,13 @@ struct CodePairs {
     }
   }
 #else
-  MOEKIT_INLINE void operator()(const std::byte* line, [[maybe_unused]] F16 zero, __m512bh (&out)[kPairs]) const {
+  MOEKIT_INLINE void operator()(const std::byte* line, int first, F16 zero, __m512bh (&out)[kAtOnce]) const {
     std::uint32_t zeros[16];
     store(zeros, zero);
-    std::uint16_t words[kPairs][32];
+    std::uint16_t words[kAtOnce][32];
     for (int lane = 0; lane < 16; ++lane)
-      for (int k = 0; k < 2 * kPairs; ++k) {
-        std::uint16_t& word = words[k / 2][2 * lane + k % 2];
+      for (int k = 2 * first; k < 2 * (first + kAtOnce); ++k) {
+        std::uint16_t& word = words[k / 2 - first][2 * lane + k % 2];
         if constexpr (kNibbles) {
           int code = static_cast<int>(line[lane * 4 + k / 2]) >> (k % 2 * 4) & 15;
           if (kRead == Read::kUInt4) code -= static_cast<int>(zeros[lane] & 31u);
@@ -129,7 +128,7 @@ struct CodePairs {
           if (kRead == Read::kInt8 && code == 128) word = 0xc300;
         }
       }
-    for (int pair = 0; pair < kPairs; ++pair) out[pair] = load<__m512bh>(words[pair]);
+    for (int pair = 0; pair < kAtOnce; ++pair) out[pair] = load<__m512bh>(words[pair]);
   }
 #endif
 };

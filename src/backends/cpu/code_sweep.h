@@ -30,13 +30,16 @@ MOEKIT_INLINE void unpack_codes(StepWalk (&walks)[2], CodeSlice& slice) {
     std::byte* out = slice.tiles + tile * kSegmentBytes;
     for (std::int64_t u = 0; u < slice.units; ++u) {
       if (u % 2 == 0) walk.begin(packed_zero<kRead>);
-      if (u % slice.run == 0) store(slice.scales[u / slice.run] + tile * 16, walk.groups[u % 2].scale);
+      if (u % slice.run == 0) store(slice.scales[u / slice.run] + tile * 16, walk.of(u % 2).scale);
 #pragma GCC unroll 4
       for (int line = 0; line < Pairs::kLines; ++line, out += Pairs::kPairs * kLineBytes) {
-        __m512bh w[Pairs::kPairs];
-        pairs(walk.codes + (u % 2 * Pairs::kLines + line) * kLineBytes, walk.groups[u % 2].offset, w);
+        const std::byte* codes = walk.codes + (u % 2 * Pairs::kLines + line) * kLineBytes;
 #pragma GCC unroll 4
-        for (int pair = 0; pair < Pairs::kPairs; ++pair) store(out + pair * kLineBytes, w[pair]);
+        for (int pair = 0; pair < Pairs::kPairs; pair += Pairs::kAtOnce) {
+          __m512bh w[Pairs::kAtOnce];
+          pairs(codes, pair, walk.of(u % 2).offset, w);
+          for (int i = 0; i < Pairs::kAtOnce; ++i) store(out + (pair + i) * kLineBytes, w[i]);
+        }
       }
       if (u % 2 == 0) continue;
       out += kStepBytes - kSegmentBytes;
@@ -127,7 +130,7 @@ MOEKIT_INLINE void code_sweep(const Args& args, const RowWork& row_work) {
   const std::int64_t panel_bytes = quant.panel_bytes();
   const bool few = args.rows <= kFusedRows;
   for (std::int64_t n = args.first, count = 1; n < args.last; n += count) {
-    count = few ? fused_at_once(args.rows, args.last - n) : 1;
+    count = few ? std::min<std::int64_t>(2, args.last - n) : 1;
     const std::byte* panel = args.panels + n * panel_bytes;
     const std::byte* following = n + count < args.last ? panel + count * panel_bytes : args.next;
     dispatch_codes(quant.half[0].weight, [&](auto read) {

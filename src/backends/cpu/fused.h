@@ -3,15 +3,12 @@
 // the rows there. Sums run in the order of k with the same roundings as FmaGemm on unpacked steps: the same bits.
 #pragma once
 
+#include "backends/cpu/few_rows.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/unpack_tiles.h"
 
 namespace moekit::cpu {
 namespace {
-
-/// Rows beyond this unpack once for all instead: four rows' multiply-adds take as long as the unpacking that they
-/// share.
-constexpr int kFusedRows = 4;
 
 /// R rows through P panels, one after the other in memory. Panel p's accumulators are kFusedRows rows from those of p
 /// - 1.
@@ -20,38 +17,26 @@ void fused_rows(const QuantPanels& quant, const std::byte* panel, const std::byt
                 float* c) {
   constexpr int kTiles = 2 * P;
   F16 acc[R][kTiles] = {};
-  const auto offset_of = [&](int tile) { return tile / 2 * quant.panel_bytes() + tile % 2 * quant.half[0].bytes(); };
-  const auto walk_of = [&](int tile) { return StepWalk(quant.half[tile % 2], panel + offset_of(tile), 0); };
-  StepWalk walks[4] = {walk_of(0), walk_of(1), walk_of(kTiles - 2), walk_of(kTiles - 1)};
-  StreamAhead ahead[kTiles];
-  for (int tile = 0; tile < kTiles; ++tile) {
-    const std::byte* next = following != nullptr ? following + offset_of(tile) : nullptr;
-    ahead[tile] = StreamAhead(walks[tile].stream, quant.half[tile % 2].bytes(), next);
-    ahead[tile].bring(walks[tile].stream, walks[tile].codes);
-  }
+  PanelWalks<P, StreamAhead<>> streams(quant, panel, following);
   const auto* x = reinterpret_cast<const float*>(a);
   for (std::int64_t s = 0; s < quant.half[0].steps; ++s, x += 2 * kSegmentBytes / 4) {
-    for (int tile = 0; tile < kTiles; ++tile) walks[tile].begin(prepare<kRead>);
+    streams.begin(prepare<kRead>);
     for (int j = 0; j < 4; ++j) {
       const float* xj = x + j / 2 * (kSegmentBytes / 4) + j % 2 * 8;
       // A few lines at a time: a step's at once would take all of the first-level cache's buffers.
       constexpr int kLines = code_lines(kRead);
       for (int tile = 0; tile < kTiles; ++tile)
-        ahead[tile].bring(walks[tile].codes + j * kLines / 4 * kLineBytes,
-                          walks[tile].codes + (j + 1) * kLines / 4 * kLineBytes);
+        streams.bring(tile, j * kLines / 4 * kLineBytes, (j + 1) * kLines / 4 * kLineBytes);
 #pragma GCC unroll 8
       for (int i = 0; i < 8; ++i)
 #pragma GCC unroll 4
         for (int tile = 0; tile < kTiles; ++tile) {
-          const F16 w = weight_at<kRead, kForm>(walks[tile].codes, j, i, walks[tile].groups[j / 2]);
+          const F16 w = weight_at<kRead, kForm>(streams.walks[tile].codes, j, i, streams.walks[tile].of(j / 2));
 #pragma GCC unroll 4
           for (int r = 0; r < R; ++r) acc[r][tile] = multiply_add(w, xj[r * 16 + i], acc[r][tile]);
         }
     }
-    for (int tile = 0; tile < kTiles; ++tile) {
-      walks[tile].end();
-      if (walks[tile].in_block == 0) ahead[tile].bring(walks[tile].header, walks[tile].codes);
-    }
+    streams.end();
   }
   for (int r = 0; r < R; ++r)
     for (int tile = 0; tile < kTiles; ++tile)
@@ -65,11 +50,9 @@ struct Fused {
   float* c;
   template <Read kRead, Form kForm>
   void run() const {
-    // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
     if (panels == 2) return fused_rows<kRead, kForm, 1, 2>(quant, panel, following, a, c);
-    if (rows == 1) return fused_rows<kRead, kForm, 1, 1>(quant, panel, following, a, c);
-    if (rows == 2) return fused_rows<kRead, kForm, 2, 1>(quant, panel, following, a, c);
-    fused_rows<kRead, kForm, kFusedRows, 1>(quant, panel, following, a, c);
+    with_rows<1, 2, kFusedRows>(
+        rows, [&](auto count) { fused_rows<kRead, kForm, count(), 1>(quant, panel, following, a, c); });
   }
 };
 

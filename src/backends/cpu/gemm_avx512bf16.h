@@ -9,6 +9,7 @@
 #include "backends/cpu/bf16z_tiles.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
+#include "backends/cpu/stream_walk.h"
 #include "backends/cpu/vec.h"
 
 namespace moekit::cpu {
@@ -25,6 +26,8 @@ struct Avx512Bf16Gemm {
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr std::int64_t kSliceSteps = 12;  // as in FmaGemm
   static constexpr int kStreamedRows = 4;
+  // On Zen 5 four rows of plain weights read 91 % of the memory rate so, and 73 % with 2 KiB and the second level.
+  using Ahead = StreamAhead<4096, 3>;
   static constexpr std::int64_t kSegments = 1;
   // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
   static constexpr int kRows = 8;

@@ -8,6 +8,7 @@
 
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
+#include "backends/cpu/stream_walk.h"
 #include "backends/cpu/vec.h"
 
 namespace moekit::cpu {
@@ -44,6 +45,7 @@ struct FmaGemm {
   static constexpr std::int64_t kGroup = kBlockRows;
   // Two panels have four tiles: their accumulators take the registers that those of `rows` take.
   static constexpr int kStreamedRows = kRows * kTiles / 4;
+  using Ahead = StreamAhead<>;
   // 24 KiB of weights: with the 6 KiB of eight rows that pass they fit the smallest first-level caches, of 32 KiB.
   static constexpr std::int64_t kSliceSteps = 12;
   static constexpr bool kBf16 = sizeof(Weight) == 2;

@@ -36,7 +36,7 @@ struct IntWalk {
   const std::byte *streams[2], *headers[2], *codes[2];  // codes: of the next k; the caller moves on
   std::int64_t in_block = 0, group_in_block = 0;        // in units of 16 k, and groups
   bool once = false;
-  StreamAhead ahead[2];
+  StreamAhead<> ahead[2];
 
   MOEKIT_INLINE IntWalk(const QuantPanels& panels, const std::byte* panel) : quant(panels) {
     for (int half = 0; half < 2; ++half) {
@@ -50,7 +50,7 @@ struct IntWalk {
     once = true;
     for (int half = 0; half < 2; ++half) {
       const std::byte* next = following != nullptr ? following + half * quant.half[0].bytes() : nullptr;
-      ahead[half] = StreamAhead(streams[half], quant.half[half].bytes(), next);
+      ahead[half] = StreamAhead<>(streams[half], quant.half[half].bytes(), next);
       ahead[half].bring(streams[half], codes[half]);
     }
   }

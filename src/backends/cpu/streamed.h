@@ -3,8 +3,12 @@
 // each is brought in line by line. Sums run in the order of the Gemm, with its roundings: the same bits.
 #pragma once
 
-#include "backends/cpu/fused.h"
+#include <algorithm>
+
+#include "backends/cpu/few_rows.h"
 #include "backends/cpu/layout.h"
+#include "backends/cpu/stream_walk.h"
+#include "backends/cpu/vec.h"
 
 namespace moekit::cpu {
 namespace {
@@ -16,10 +20,11 @@ void streamed_rows(const std::byte* panel, std::int64_t steps, const std::byte* 
                    float* c) {
   const std::int64_t panel_bytes = steps * kStepBytes;
   F16 acc[R][2 * P] = {};
-  StreamAhead ahead[P];
+  typename Gemm::Ahead ahead[P];
   for (int p = 0; p < P; ++p) {
     const std::byte* stream = panel + p * panel_bytes;
-    ahead[p] = StreamAhead(stream, panel_bytes, following != nullptr ? following + p * panel_bytes : nullptr);
+    const std::byte* next = following != nullptr ? following + p * panel_bytes : nullptr;
+    ahead[p] = typename Gemm::Ahead(stream, panel_bytes, next);
   }
   for (std::int64_t s = 0; s < steps; ++s, panel += kStepBytes, a += Gemm::kSegments * kSegmentBytes)
 #pragma GCC unroll 16
@@ -46,15 +51,11 @@ template <class Gemm>
 void streamed_panels(const std::byte* panel, std::int64_t panels, std::int64_t steps, const std::byte* following,
                      const std::byte* a, std::int64_t rows, float* c) {
   static_assert(Gemm::kStreamedRows <= kFusedRows, "which the distance of two panels' accumulators is");
-  const auto run = [&](auto count) {
-    constexpr int kCount = std::min(decltype(count)::value, Gemm::kStreamedRows);
+  with_rows<1, 2, 4>(rows, [&](auto count) {
+    constexpr int kCount = std::min(count(), Gemm::kStreamedRows);
     if (panels == 2) return streamed_rows<Gemm, kCount, 2>(panel, steps, following, a, c);
     streamed_rows<Gemm, kCount, 1>(panel, steps, following, a, c);
-  };
-  // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
-  if (rows == 1) return run(std::integral_constant<int, 1>());
-  if (rows == 2) return run(std::integral_constant<int, 2>());
-  run(std::integral_constant<int, 4>());
+  });
 }
 
 }  // namespace

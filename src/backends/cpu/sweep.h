@@ -7,6 +7,7 @@
 //   kSegments      segments of A a step
 //   kStreamedRows  with slices: up to so many rows meet plain weights as in streamed.h, which calls
 //                    add_line(sums, weights, row, line)    sums + line `line` of a step of a tile times a row of A
+//                  and which brings in what lies ahead by its Ahead, a StreamAhead
 //   kBf16Pairs     whether a line is a pair of k of bfloat16; bf16z_fused.h then calls
 //                    add_pair(sums, weights, pair_at(row, pair))
 //   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the

@@ -102,19 +102,19 @@ MOEKIT_INLINE void store_pair(std::uint16_t* tile, int k, F16 even, F16 odd) {
 }
 
 template <class To, Read kRead, Form kForm>
-void unpack_step(const std::byte* codes, const GroupLanes (&groups)[2], To* tile) {
+void unpack_step(const StepWalk& walk, To* tile) {
 #ifdef __AVX512BW__
   if constexpr (kRead == Read::kE2M1 && sizeof(To) == 2) {
-    const ExponentLanes scales[2] = {ExponentLanes(groups[0].scale), ExponentLanes(groups[1].scale)};
-    if (scales[0].exact && scales[1].exact) return unpack_e2m1_step(codes, scales, tile);
+    const ExponentLanes scales[2] = {ExponentLanes(walk.of(0).scale), ExponentLanes(walk.of(1).scale)};
+    if (scales[0].exact && scales[1].exact) return unpack_e2m1_step(walk.codes, scales, tile);
   }
 #endif
   for (int j = 0; j < 4; ++j) {
-    const GroupLanes& group = groups[j / 2];
+    const GroupLanes& group = walk.of(j / 2);
 #pragma GCC unroll 4
     for (int i = 0; i < 8; i += 2)
-      store_pair(tile, 8 * j + i, weight_at<kRead, kForm>(codes, j, i, group),
-                 weight_at<kRead, kForm>(codes, j, i + 1, group));
+      store_pair(tile, 8 * j + i, weight_at<kRead, kForm>(walk.codes, j, i, group),
+                 weight_at<kRead, kForm>(walk.codes, j, i + 1, group));
   }
 }
 
@@ -136,13 +136,13 @@ void unpack_as(const UnpackArgs& args, To* tile) {
   constexpr auto kSize = static_cast<std::int64_t>(sizeof(To));
   constexpr std::int64_t kStride = kSize / 2 * kStepBytes / kSize;  // a step of bfloat16, two of float32
   StepWalk walk(format, args.stream, args.first);
-  const StreamAhead ahead(args.stream, format.bytes(), args.following);
+  const StreamAhead<> ahead(args.stream, format.bytes(), args.following);
   for (std::int64_t s = args.first; s < args.first + args.steps; ++s, tile += kStride) {
     if (format.by_column) {
       unpack_step_by_column<To, kRead, kForm>(format, args.stream, args.columns + s * kQuantStep, walk.codes, tile);
     } else {
       walk.begin(prepare<kRead>);
-      unpack_step<To, kRead, kForm>(walk.codes, walk.groups, tile);
+      unpack_step<To, kRead, kForm>(walk, tile);
     }
     const std::byte* codes = walk.codes;
     walk.end();
