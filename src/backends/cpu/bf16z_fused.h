@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A few rows through a bf16z panel: weights are unpacked in registers and meet the rows there. Sums run in the order of
-// the Gemm on the plain panel, with its roundings: the same bits. (Gemm: add_pair and pair_at, as in sweep.h.)
+// the Gemm on the plain panel, with its roundings: the same bits. (Gemm: add_pair, pair_at and Ahead, as in sweep.h.)
 #pragma once
 
 #include "backends/cpu/bf16z_tiles.h"
@@ -10,7 +10,7 @@ namespace {
 
 /// Rows beyond this unpack once for all instead.
 constexpr int kBf16zRows = kBf16zParts == 1 ? 8 : 4;
-/// Ahead of what is read, so far that memory has answered by then: lines wait in the second-level cache.
+/// Ahead of what is read, so far that memory has answered by then.
 constexpr std::int64_t kBf16zAhead = 6144;
 
 /// Exceptions of a tile that are still to come.
@@ -62,8 +62,7 @@ struct Bf16zRows {
     if constexpr (g < 8) {
       // A few at a time: a step's lines at once would take all of the first-level cache's buffers.
       constexpr int kLines = 2 * kBf16zTileBytes / kLineBytes / 8;
-      for (int line = 0; line < kLines; ++line)
-        __builtin_prefetch(tiles + kBf16zAhead + (g * kLines + line) * kLineBytes, 0, 2);
+      Gemm::Ahead::bring_lines(tiles + kBf16zAhead + g * kLines * kLineBytes, kLines * kLineBytes);
 #pragma GCC unroll 2
       for (int tile = 0; tile < kTiles; ++tile) {
         Bf16zPairs lines[kBf16zParts][2];
@@ -90,8 +89,7 @@ void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, co
   Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kLast}};
   const std::byte* tiles = panel + format.tiles_at() + first * kBf16zTileBytes;
   // Where the last panel's prefetches ended, but for what is about to be read.
-  for (std::int64_t at = kBf16zAhead - format.tiles_at(); at < kBf16zAhead; at += kLineBytes)
-    __builtin_prefetch(tiles + at, 0, 2);
+  Gemm::Ahead::bring_lines(tiles + kBf16zAhead - format.tiles_at(), format.tiles_at());
   for (std::int64_t s = 0; s < format.steps; ++s, tiles += 2 * kBf16zTileBytes, a += Gemm::kSegments * kSegmentBytes) {
     for (int tile = 0; tile < kTiles; ++tile) patches[tile].begin_step(format, s);
     const Bf16zTables tables[] = {Bf16zTables(bf16z_head(patches[0].heads, s).base),

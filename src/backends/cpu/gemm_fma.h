@@ -45,6 +45,7 @@ struct FmaGemm {
   static constexpr std::int64_t kGroup = kBlockRows;
   // Two panels have four tiles: their accumulators take the registers that those of `rows` take.
   static constexpr int kStreamedRows = kRows * kTiles / 4;
+  static constexpr int kPanelsOfOneRow = 2;
   using Ahead = StreamAhead<>;
   // 24 KiB of weights: with the 6 KiB of eight rows that pass they fit the smallest first-level caches, of 32 KiB.
   static constexpr std::int64_t kSliceSteps = 12;

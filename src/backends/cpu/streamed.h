@@ -26,14 +26,13 @@ void streamed_rows(const std::byte* panel, std::int64_t steps, const std::byte* 
     const std::byte* next = following != nullptr ? following + p * panel_bytes : nullptr;
     ahead[p] = typename Gemm::Ahead(stream, panel_bytes, next);
   }
-  for (std::int64_t s = 0; s < steps; ++s, panel += kStepBytes, a += Gemm::kSegments * kSegmentBytes)
+  for (std::int64_t s = 0; s < steps; ++s, panel += kStepBytes, a += Gemm::kSegments * kSegmentBytes) {
+    const std::byte* upcoming[P];
+    for (int p = 0; p < P; ++p) upcoming[p] = ahead[p].of(panel + p * panel_bytes);
 #pragma GCC unroll 16
     for (int line = 0; line < 16; ++line) {  // a k of float32, a pair of k of bfloat16
 #pragma GCC unroll 2
-      for (int p = 0; p < P; ++p) {
-        const std::byte* two = panel + p * panel_bytes + line * 2 * kLineBytes;
-        ahead[p].bring(two, two + 2 * kLineBytes);
-      }
+      for (int p = 0; p < P; ++p) Gemm::Ahead::bring_lines(upcoming[p] + line * 2 * kLineBytes, 2 * kLineBytes);
 #pragma GCC unroll 4
       for (int tile = 0; tile < 2 * P; ++tile) {
         const U16 w = load<U16>(panel + tile / 2 * panel_bytes + tile % 2 * kSegmentBytes + line * kLineBytes);
@@ -41,6 +40,7 @@ void streamed_rows(const std::byte* panel, std::int64_t steps, const std::byte* 
         for (int r = 0; r < R; ++r) acc[r][tile] = Gemm::add_line(acc[r][tile], w, a + r * kLineBytes, line);
       }
     }
+  }
   for (int r = 0; r < R; ++r)
     for (int tile = 0; tile < 2 * P; ++tile)
       store(c + (tile / 2 * kFusedRows + r) * kPanelColumns + tile % 2 * 16, acc[r][tile]);
