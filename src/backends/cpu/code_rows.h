@@ -23,6 +23,17 @@ inline std::int64_t run_units(const TileFormat& format) noexcept {
   return 1;
 }
 
+/// Panels that go at once when `left` are to come. Sums of one panel of 4 bit codes wait for one another, those of two
+/// do not; 8 bit codes are read no faster than one panel is multiplied, and memory answers fewer streams better.
+inline std::int64_t code_panels_at_once(const QuantPanels& quant, std::int64_t left) noexcept {
+  const Code code = quant.half[0].weight.code;
+  return left > 1 && code != Code::kInt8 && code != Code::kE4M3 ? 2 : 1;
+}
+
+/// Of all streams together 8 KiB are on the way: what a core reads while memory answers, 40 GB/s for 200 ns.
+template <int P>
+using CodesAhead = StreamAhead<8192 / (2 * P), 3>;
+
 /// R rows through P panels, one after the other in memory, codes in registers. Panel p's accumulators are kFusedRows
 /// rows from those of p - 1.
 template <Read kRead, int R, int P>
@@ -33,7 +44,7 @@ void code_rows(const QuantPanels& quant, const std::byte* panel, const std::byte
   const Pairs pairs;
   F16 total[R][kTiles] = {};
   __m512 sum[R][kTiles] = {};
-  PanelWalks<P, Avx512Bf16Gemm::Ahead> streams(quant, panel, following);
+  PanelWalks<P, CodesAhead<P>> streams(quant, panel, following);
   const auto end_run = [&](int half) MOEKIT_INLINED {
 #pragma GCC unroll 8
     for (int tile = 0; tile < kTiles; ++tile)
@@ -80,10 +91,11 @@ void code_rows(const QuantPanels& quant, const std::byte* panel, const std::byte
 
 /// Up to kFusedRows rows of one block of A, as fused_panels.
 template <Read kRead>
-void code_panels(const QuantPanels& quant, const std::byte* panel, std::int64_t panels, const std::byte* following,
-                 const std::byte* a, std::int64_t rows, float* c) noexcept {
+void code_panels(const QuantPanels& quant, const std::byte* panel, [[maybe_unused]] std::int64_t panels,
+                 const std::byte* following, const std::byte* a, std::int64_t rows, float* c) noexcept {
   with_rows<1, 2, 3, kFusedRows>(rows, [&](auto count) {
-    if (panels == 2) return code_rows<kRead, count(), 2>(quant, panel, following, a, c);
+    if constexpr (CodePairs<kRead>::kNibbles)
+      if (panels == 2) return code_rows<kRead, count(), 2>(quant, panel, following, a, c);
     code_rows<kRead, count(), 1>(quant, panel, following, a, c);
   });
 }
