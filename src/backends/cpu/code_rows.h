@@ -23,11 +23,14 @@ inline std::int64_t run_units(const TileFormat& format) noexcept {
   return 1;
 }
 
+/// Rows beyond this unpack codes to memory once for all instead: sixteen sums fill half of the registers.
+constexpr int kCodeRows = 8;
+
 /// Panels that go at once when `left` are to come. Sums of one panel of 4 bit codes wait for one another, those of two
 /// do not; 8 bit codes are read no faster than one panel is multiplied, and memory answers fewer streams better.
-inline std::int64_t code_panels_at_once(const QuantPanels& quant, std::int64_t left) noexcept {
+inline std::int64_t code_panels_at_once(const QuantPanels& quant, std::int64_t rows, std::int64_t left) noexcept {
   const Code code = quant.half[0].weight.code;
-  return left > 1 && code != Code::kInt8 && code != Code::kE4M3 ? 2 : 1;
+  return left > 1 && rows <= kFusedRows && code != Code::kInt8 && code != Code::kE4M3 ? 2 : 1;
 }
 
 /// Of all streams together 8 KiB are on the way: what a core reads while memory answers, 40 GB/s for 200 ns.
@@ -48,7 +51,7 @@ void code_rows(const QuantPanels& quant, const std::byte* panel, const std::byte
   const auto end_run = [&](int half) MOEKIT_INLINED {
 #pragma GCC unroll 8
     for (int tile = 0; tile < kTiles; ++tile)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         total[r][tile] = multiply_add(load<F16>(&sum[r][tile]), streams.walks[tile].of(half).scale, total[r][tile]);
         sum[r][tile] = __m512{};
@@ -71,7 +74,7 @@ void code_rows(const QuantPanels& quant, const std::byte* panel, const std::byte
             pairs(streams.walks[tile].codes + at, pair, streams.walks[tile].of(half).offset, w);
 #pragma GCC unroll 2
             for (int i = 0; i < Pairs::kAtOnce; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
               for (int r = 0; r < R; ++r)
                 sum[r][tile] =
                     _mm512_dpbf16_ps(sum[r][tile], w[i],
@@ -93,8 +96,8 @@ void code_rows(const QuantPanels& quant, const std::byte* panel, const std::byte
 template <Read kRead>
 void code_panels(const QuantPanels& quant, const std::byte* panel, [[maybe_unused]] std::int64_t panels,
                  const std::byte* following, const std::byte* a, std::int64_t rows, float* c) noexcept {
-  with_rows<1, 2, 3, kFusedRows>(rows, [&](auto count) {
-    if constexpr (CodePairs<kRead>::kNibbles)
+  with_rows<1, 2, 3, kFusedRows, 6, kCodeRows>(rows, [&](auto count) {
+    if constexpr (CodePairs<kRead>::kNibbles && count() <= kFusedRows)
       if (panels == 2) return code_rows<kRead, count(), 2>(quant, panel, following, a, c);
     code_rows<kRead, count(), 1>(quant, panel, following, a, c);
   });

@@ -128,9 +128,9 @@ template <class Args, class RowWork>
 MOEKIT_INLINE void code_sweep(const Args& args, const RowWork& row_work) {
   const QuantPanels& quant = *args.quant;
   const std::int64_t panel_bytes = quant.panel_bytes();
-  const bool few = args.rows <= kFusedRows;
+  const bool few = args.rows <= kCodeRows;
   for (std::int64_t n = args.first, count = 1; n < args.last; n += count) {
-    count = few ? code_panels_at_once(quant, args.last - n) : 1;
+    count = few ? code_panels_at_once(quant, args.rows, args.last - n) : 1;
     const std::byte* panel = args.panels + n * panel_bytes;
     const std::byte* following = n + count < args.last ? panel + count * panel_bytes : args.next;
     dispatch_codes(quant.half[0].weight, [&](auto read) {
