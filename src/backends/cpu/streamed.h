@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few rows through plain panels: two panels are read side by side, front to back, and what lies ahead of
-// each is brought in line by line. Sums run in the order of the Gemm, with its roundings: the same bits.
+// A few rows through plain panels: one panel, or two side by side, is read front to back, and what lies ahead
+// of each is brought in line by line. Sums run in the order of the Gemm, with its roundings: the same bits.
 #pragma once
 
 #include <algorithm>
