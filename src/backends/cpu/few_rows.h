@@ -12,8 +12,8 @@ namespace {
 /// unpacking that they share. Where two panels go at once, the accumulators of the second are so many rows later.
 constexpr int kFusedRows = 4;
 
-/// Calls with(R) for the first R, an integral constant, that is no fewer than `rows`. (Blocks of A have 16 rows, of
-/// which those beyond the batch may hold anything.)
+/// Calls with(R) for the first R, an integral constant, that is no fewer than `rows`; the last one must be. (Blocks of
+/// A have 16 rows, of which those beyond the batch may hold anything.)
 template <int... R, class With>
 void with_rows(std::int64_t rows, const With& with) {
   static_cast<void>(((rows <= R && (with(std::integral_constant<int, R>()), true)) || ...));
