@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A few rows through a bf16z panel: weights are unpacked in registers and meet the rows there. Sums run in the order of
-// the Gemm on the plain panel, with its roundings: the same bits. (Gemm: add_pair, pair_at and Ahead, as in sweep.h.)
+// the Gemm on the plain panel, with its roundings: the same bits. (Gemm: add_pair and pair_at, as in sweep.h.)
 #pragma once
 
 #include "backends/cpu/bf16z_tiles.h"
+#include "backends/cpu/stream_walk.h"
 
 namespace moekit::cpu {
 namespace {
@@ -62,7 +63,7 @@ struct Bf16zRows {
     if constexpr (g < 8) {
       // A few at a time: a step's lines at once would take all of the first-level cache's buffers.
       constexpr int kLines = 2 * kBf16zTileBytes / kLineBytes / 8;
-      Gemm::Ahead::bring_lines(tiles + kBf16zAhead + g * kLines * kLineBytes, kLines * kLineBytes);
+      StreamAhead<>::bring_lines(tiles + kBf16zAhead + g * kLines * kLineBytes, kLines * kLineBytes);
 #pragma GCC unroll 2
       for (int tile = 0; tile < kTiles; ++tile) {
         Bf16zPairs lines[kBf16zParts][2];
@@ -89,7 +90,7 @@ void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, co
   Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kLast}};
   const std::byte* tiles = panel + format.tiles_at() + first * kBf16zTileBytes;
   // Where the last panel's prefetches ended, but for what is about to be read.
-  Gemm::Ahead::bring_lines(tiles + kBf16zAhead - format.tiles_at(), format.tiles_at());
+  StreamAhead<>::bring_lines(tiles + kBf16zAhead - format.tiles_at(), format.tiles_at());
   for (std::int64_t s = 0; s < format.steps; ++s, tiles += 2 * kBf16zTileBytes, a += Gemm::kSegments * kSegmentBytes) {
     for (int tile = 0; tile < kTiles; ++tile) patches[tile].begin_step(format, s);
     const Bf16zTables tables[] = {Bf16zTables(bf16z_head(patches[0].heads, s).base),

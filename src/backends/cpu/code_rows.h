@@ -35,7 +35,7 @@ inline std::int64_t code_panels_at_once(const QuantPanels& quant, std::int64_t r
 
 /// Of all streams together 8 KiB are on the way: what a core reads while memory answers, 40 GB/s for 200 ns.
 template <int P>
-using CodesAhead = StreamAhead<8192 / (2 * P), 3>;
+using CodesAhead = StreamAhead<8192 / (2 * P)>;
 
 /// R rows through P panels, one after the other in memory, codes in registers. Panel p's accumulators are kFusedRows
 /// rows from those of p - 1.

@@ -9,7 +9,6 @@
 #include "backends/cpu/bf16z_tiles.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/layout.h"
-#include "backends/cpu/stream_walk.h"
 #include "backends/cpu/vec.h"
 
 namespace moekit::cpu {
@@ -23,13 +22,11 @@ MOEKIT_INLINE __m512bh pair_of(const std::byte* at) {
 
 struct Avx512Bf16Gemm {
   using Activation = std::uint16_t;
+  using V = F16;
+  using U = U16;
   static constexpr std::int64_t kGroup = kBlockRows;
   static constexpr std::int64_t kSliceSteps = 12;  // as in FmaGemm
-  static constexpr int kStreamedRows = 4;
-  static constexpr int kPanelsOfOneRow = 1;
-  // Zen 5, a Qwen3-30B-A3B layer of bfloat16: 98 and 92 % of the memory rate at 1 and 16 tokens, 82 and 79 % where lines
-  // were brought into the second level and one row read two panels.
-  using Ahead = StreamAhead<2048, 3>;
+  static constexpr int kStreamedRows = 8;
   static constexpr std::int64_t kSegments = 1;
   // 8 rows x 2 tiles are 16 chains, enough for two dot units of latency 6, and leave room for the weights.
   static constexpr int kRows = 8;

@@ -7,8 +7,7 @@
 //   kSegments      segments of A a step
 //   kStreamedRows  with slices: up to so many rows meet plain weights as in streamed.h, which calls
 //                    add_line(sums, weights, row, line)    sums + line `line` of a step of a tile times a row of A
-//                  and which brings in what lies ahead by its Ahead, a StreamAhead; kPanelsOfOneRow are read at once
-//                  by one row, two by more
+//                  on its vectors V, of float, and U, of weights
 //   kBf16Pairs     whether a line is a pair of k of bfloat16; bf16z_fused.h then calls
 //                    add_pair(sums, weights, pair_at(row, pair))
 //   kSliceSteps    0: it has a matrix unit and takes whole panels. The vector work of a block is then done while the
@@ -166,8 +165,7 @@ MOEKIT_INLINE void sweep(const Args& args, const RowWork& row_work) {
         const auto following = [&] { return n + count < args.last ? panels.panel(n + count) : args.next; };
         if (streamed) {
           if constexpr (Gemm::kStreamedRows != 0) {
-            count = std::min<std::int64_t>(args.rows == 1 ? Gemm::kPanelsOfOneRow : 2, args.last - n);
-            streamed_panels<Gemm>(panels.panel(n), count, args.steps, following(), args.a, args.rows, args.scratch);
+            streamed_panel<Gemm>(panels.panel(n), args.steps, following(), args.a, args.rows, args.scratch);
           }
         } else if constexpr (kFloatRows) {
           count = fused_at_once(args.rows, args.last - n);
