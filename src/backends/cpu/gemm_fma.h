@@ -19,19 +19,16 @@ struct Lanes;
 template <>
 struct Lanes<16> {
   using F = float __attribute__((vector_size(16)));
-  using I = std::int32_t __attribute__((vector_size(16)));
   using U = std::uint32_t __attribute__((vector_size(16)));
 };
 template <>
 struct Lanes<32> {
   using F = float __attribute__((vector_size(32)));
-  using I = std::int32_t __attribute__((vector_size(32)));
   using U = std::uint32_t __attribute__((vector_size(32)));
 };
 template <>
 struct Lanes<64> {
   using F = float __attribute__((vector_size(64)));
-  using I = std::int32_t __attribute__((vector_size(64)));
   using U = std::uint32_t __attribute__((vector_size(64)));
 };
 
@@ -43,7 +40,6 @@ struct FmaGemm {
   using Wide = FmaGemm<float, kVectorBytes, kWideRows, kTiles>;
   using Activation = float;
   using V = typename Lanes<kVectorBytes>::F;
-  using I = typename Lanes<kVectorBytes>::I;
   using U = typename Lanes<kVectorBytes>::U;
   static constexpr std::int64_t kGroup = kBlockRows;
   // Slices that stay in the first-level cache are as fast or faster for more rows: at 64 tokens of a Qwen3-30B-A3B
@@ -103,8 +99,8 @@ struct FmaGemm {
           V high[kVectors];
 #pragma GCC unroll 8
           for (int v = 0; v < kVectors; ++v) {
-            high[v] = (V)((I)low[v] & static_cast<std::int32_t>(0xffff0000u));
-            low[v] = (V)((I)low[v] << 16);
+            high[v] = (V)((U)low[v] & 0xffff0000u);
+            low[v] = (V)((U)low[v] << 16);
           }
           const float* pair = a + line / 8 * kTileFloats + line % 8 * 2;
           multiply_add<R>(acc, pair, low);
