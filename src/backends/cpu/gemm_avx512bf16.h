@@ -46,7 +46,9 @@ struct Avx512Bf16Gemm {
   static void rows(const std::byte* a, const std::byte* panel, std::int64_t steps, float* c, bool accumulate,
                    Upcoming& upcoming, std::int64_t lines) noexcept {
     __m512 acc[R][2];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
       for (int tile = 0; tile < 2; ++tile)
         acc[r][tile] = accumulate ? load<__m512>(c + r * kPanelColumns + tile * 16) : __m512{};
     for (std::int64_t s = 0; s < steps; ++s, a += kSegmentBytes, panel += kStepBytes) {
@@ -63,6 +65,7 @@ struct Avx512Bf16Gemm {
         }
       }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       store(c + r * kPanelColumns, acc[r][0]);
       store(c + r * kPanelColumns + 16, acc[r][1]);

@@ -83,7 +83,9 @@ struct FmaGemm {
   static void rows(const float* a, const float* panel, std::int64_t steps, int tile, float* c, bool accumulate,
                    Upcoming& upcoming, std::int64_t lines) noexcept {
     V acc[R][kVectors];
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v)
         acc[r][v] = accumulate ? load<V>(c + r * kPanelColumns + tile * 16 + v * kLanes) : V{};
     const float* b = panel + tile * kTileFloats;
@@ -111,7 +113,9 @@ struct FmaGemm {
       }
       a += kSegments * kTileFloats;
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) store(c + r * kPanelColumns + tile * 16 + v * kLanes, acc[r][v]);
   }
 
