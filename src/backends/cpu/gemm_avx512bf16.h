@@ -82,9 +82,9 @@ struct Avx512Bf16Gemm {
 
   static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
                     bool accumulate, Upcoming upcoming) noexcept {
-    const std::int64_t lines = upcoming.each(ceil_div(row_count, kRows), steps);
-    for (std::int64_t r = 0; r < row_count; r += kRows) {
-      const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
+    const std::int64_t lines = upcoming.each(ceil_div(row_count, kRows), steps), each = even_share(row_count, kRows);
+    for (std::int64_t r = 0; r < row_count; r += each) {
+      const int count = static_cast<int>(row_count - r < each ? row_count - r : each);
       pick(count, std::make_integer_sequence<int, kRows>())(a + r * kLineBytes, panel, steps, c + r * kPanelColumns,
                                                             accumulate, upcoming, lines);
     }

@@ -130,11 +130,12 @@ struct FmaGemm {
   static void block(const std::byte* a, std::int64_t row_count, const std::byte* panel, std::int64_t steps, float* c,
                     bool accumulate, Upcoming upcoming) noexcept {
     const std::int64_t lines = upcoming.each(ceil_div(row_count, kRows) * (2 / kTiles), steps);
+    const std::int64_t each = even_share(row_count, kRows);
     const auto* rows_a = reinterpret_cast<const float*>(a);
     const auto* weights = reinterpret_cast<const float*>(panel);
     for (int tile = 0; tile < 2; tile += kTiles)
-      for (std::int64_t r = 0; r < row_count; r += kRows) {
-        const int count = static_cast<int>(row_count - r < kRows ? row_count - r : kRows);
+      for (std::int64_t r = 0; r < row_count; r += each) {
+        const int count = static_cast<int>(row_count - r < each ? row_count - r : each);
         pick(count, std::make_integer_sequence<int, kRows>())(rows_a + r * 16, weights, steps, tile,
                                                               c + r * kPanelColumns, accumulate, upcoming, lines);
       }

@@ -26,6 +26,10 @@ constexpr std::int64_t kSegmentBytes = kBlockRows * kLineBytes;
 constexpr std::int64_t kStepBytes = 2 * kTileColumns * kLineBytes;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+/// Of groups of at most `most`, as few as hold `count`: the size of the largest where they are as alike as can be.
+constexpr std::int64_t even_share(std::int64_t count, std::int64_t most) {
+  return ceil_div(count, ceil_div(count, most));
+}
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 /// Inner columns of a panel step.
