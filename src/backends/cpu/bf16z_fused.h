@@ -46,61 +46,58 @@ struct Bf16zPatches {
   }
 };
 
-/// kTiles: of a panel that go together. Accumulators of eight rows of two tiles take half of the 32 registers of
-/// AVX-512, those of two rows of two tiles or of four of one half of 16 registers of 32 bytes.
-template <class Gemm, int R, int kTiles>
+/// R rows through a tile.
+template <class Gemm, int R>
 struct Bf16zRows {
-  Bf16zFloats acc[R][kTiles][kBf16zParts] = {};
+  Bf16zFloats sums[R][kBf16zParts];
 
   /// A part of a pair of k. x: that of row 0.
-  MOEKIT_INLINE void add(int tile, int part, const Bf16zPairs& pair, const std::byte* x) {
+  MOEKIT_INLINE void add(int part, const Bf16zPairs& pair, const std::byte* x) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r][tile][part] = Gemm::add_pair(acc[r][tile][part], pair, x + r * kLineBytes);
+    for (int r = 0; r < R; ++r) sums[r][part] = Gemm::add_pair(sums[r][part], pair, x + r * kLineBytes);
   }
   template <int g = 0>
-  MOEKIT_INLINE void step(const std::byte* tiles, const Bf16zTables* tables, Bf16zPatches* patches,
-                          const std::byte* x) {
+  MOEKIT_INLINE void tile(const std::byte* at, const Bf16zTables& tables, Bf16zPatches& patches, const std::byte* x) {
     if constexpr (g < 8) {
-      // A few at a time: a step's lines at once would take all of the first-level cache's buffers.
-      constexpr int kLines = 2 * kBf16zTileBytes / kLineBytes / 8;
-      StreamAhead<>::bring_lines(tiles + kBf16zAhead + g * kLines * kLineBytes, kLines * kLineBytes);
-#pragma GCC unroll 2
-      for (int tile = 0; tile < kTiles; ++tile) {
-        Bf16zPairs lines[kBf16zParts][2];
+      // A few lines at a time: a tile's at once would take all of the first-level cache's buffers.
+      constexpr std::int64_t kBytes = kBf16zTileBytes / 4;
+      if constexpr (g % 2 == 0) StreamAhead<>::bring_lines(at + kBf16zAhead + g / 2 * kBytes, kBytes);
+      Bf16zPairs lines[kBf16zParts][2];
 #pragma GCC unroll 4
-        for (int part = 0; part < kBf16zParts; ++part)
-          bf16z_lines<g>(tiles + tile * kBf16zTileBytes, part, tables[tile], lines[part][0], lines[part][1]);
-        while (__builtin_expect(patches[tile].pairs == g, 0)) patches[tile].apply(lines);
+      for (int part = 0; part < kBf16zParts; ++part) bf16z_lines<g>(at, part, tables, lines[part][0], lines[part][1]);
+      while (__builtin_expect(patches.pairs == g, 0)) patches.apply(lines);
 #pragma GCC unroll 4
-        for (int part = 0; part < kBf16zParts; ++part) {
-          add(tile, part, lines[part][0], Gemm::pair_at(x, 2 * g));
-          add(tile, part, lines[part][1], Gemm::pair_at(x, 2 * g + 1));
-        }
+      for (int part = 0; part < kBf16zParts; ++part) {
+        add(part, lines[part][0], Gemm::pair_at(x, 2 * g));
+        add(part, lines[part][1], Gemm::pair_at(x, 2 * g + 1));
       }
-      step<g + 1>(tiles, tables, patches, x);
+      tile<g + 1>(at, tables, patches, x);
     }
   }
 };
 
-/// Tiles [first, first + kTiles) of the steps of a panel.
+/// Tiles [first, first + kTiles) of the steps of a panel, in the order of memory as in streamed.h. Accumulators of four
+/// rows of one tile take half of 16 registers of 32 bytes.
 template <class Gemm, int R, int kTiles>
 void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, const std::byte* a, float* c) noexcept {
-  Bf16zRows<Gemm, R, kTiles> rows;
-  constexpr int kLast = kTiles - 1;
-  Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kLast}};
+  Bf16zRows<Gemm, R> acc[kTiles] = {};
+  Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kTiles - 1}};
   const std::byte* tiles = panel + format.tiles_at() + first * kBf16zTileBytes;
   // Where the last panel's prefetches ended, but for what is about to be read.
   StreamAhead<>::bring_lines(tiles + kBf16zAhead - format.tiles_at(), format.tiles_at());
-  for (std::int64_t s = 0; s < format.steps; ++s, tiles += 2 * kBf16zTileBytes, a += Gemm::kSegments * kSegmentBytes) {
-    for (int tile = 0; tile < kTiles; ++tile) patches[tile].begin_step(format, s);
-    const Bf16zTables tables[] = {Bf16zTables(bf16z_head(patches[0].heads, s).base),
-                                  Bf16zTables(bf16z_head(patches[kLast].heads, s).base)};
-    rows.step(tiles, tables, patches, a);
+  // One loop over the tiles of all steps: of a loop within each step the compiler takes the loads of x out, to memory.
+  for (std::int64_t i = 0; i < kTiles * format.steps; ++i, tiles += 2 / kTiles * kBf16zTileBytes) {
+    const std::int64_t tile = i % kTiles, step = i / kTiles;
+    patches[tile].begin_step(format, step);
+    Bf16zRows<Gemm, R> rows = acc[tile];
+    rows.tile(tiles, Bf16zTables(bf16z_head(patches[tile].heads, step).base), patches[tile], a);
+    acc[tile] = rows;
+    if (tile == kTiles - 1) a += Gemm::kSegments * kSegmentBytes;
   }
   for (int r = 0; r < R; ++r)
     for (int tile = 0; tile < kTiles; ++tile)
       for (int part = 0; part < kBf16zParts; ++part)
-        store(c + r * kPanelColumns + (first + tile) * 16 + part * kBf16zWidth / 4, rows.acc[r][tile][part]);
+        store(c + r * kPanelColumns + (first + tile) * 16 + part * kBf16zWidth / 4, acc[tile].sums[r][part]);
 }
 
 /// 32 accumulators of each of at most kBf16zRows rows of one block of A.
