@@ -21,8 +21,6 @@ namespace {
 /// what requests of the first level wait in (Zen 4).
 class PageAhead {
  public:
-  static constexpr int kEvery = 4;  // lines
-
   MOEKIT_INLINE PageAhead(const std::byte* stream, std::int64_t bytes, const std::byte* following)
       : pages_(stream, bytes, following) {}
   /// What the lines of the segment at `at` bring in: the first for the first of them, and so on.
@@ -32,11 +30,12 @@ class PageAhead {
   }
   /// `line` of a segment is about to be read.
   MOEKIT_INLINE static void bring(const std::byte* upcoming, int line) {
-    if (line % kEvery == 0) __builtin_prefetch(upcoming + line / kEvery * kLineBytes, 0, 2);
+    if (line % kEvery == 0) StreamAhead<>::bring_lines(upcoming + line / kEvery * kLineBytes, kLineBytes);
   }
 
  private:
   static constexpr std::int64_t kPageBytes = 4096;
+  static constexpr int kEvery = 4;  // lines
   StreamAhead<kPageBytes> pages_;
 };
 
