@@ -76,28 +76,28 @@ struct Bf16zRows {
   }
 };
 
-/// Tiles [first, first + kTiles) of the steps of a panel, in the order of memory as in streamed.h. Accumulators of four
-/// rows of one tile take half of 16 registers of 32 bytes.
-template <class Gemm, int R, int kTiles>
-void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, int first, const std::byte* a, float* c) noexcept {
-  Bf16zRows<Gemm, R> acc[kTiles] = {};
-  Bf16zPatches patches[] = {{format, panel, first}, {format, panel, first + kTiles - 1}};
-  const std::byte* tiles = panel + format.tiles_at() + first * kBf16zTileBytes;
+/// R rows through a panel, tile by tile in the order of memory as in streamed.h. Accumulators of four rows of one tile
+/// take half of 16 registers of 32 bytes.
+template <class Gemm, int R>
+void bf16z_rows(const Bf16zFormat& format, const std::byte* panel, const std::byte* a, float* c) noexcept {
+  Bf16zRows<Gemm, R> acc[2] = {};
+  Bf16zPatches patches[] = {{format, panel, 0}, {format, panel, 1}};
+  const std::byte* tiles = panel + format.tiles_at();
   // Where the last panel's prefetches ended, but for what is about to be read.
-  StreamAhead<>::bring_lines(tiles + kBf16zAhead - format.tiles_at(), format.tiles_at());
+  StreamAhead<>::bring_lines(panel + kBf16zAhead, format.tiles_at());
   // One loop over the tiles of all steps: of a loop within each step the compiler takes the loads of x out, to memory.
-  for (std::int64_t i = 0; i < kTiles * format.steps; ++i, tiles += 2 / kTiles * kBf16zTileBytes) {
-    const std::int64_t tile = i % kTiles, step = i / kTiles;
+  for (std::int64_t i = 0; i < 2 * format.steps; ++i, tiles += kBf16zTileBytes) {
+    const std::int64_t tile = i % 2, step = i / 2;
     patches[tile].begin_step(format, step);
     Bf16zRows<Gemm, R> rows = acc[tile];
     rows.tile(tiles, Bf16zTables(bf16z_head(patches[tile].heads, step).base), patches[tile], a);
     acc[tile] = rows;
-    if (tile == kTiles - 1) a += Gemm::kSegments * kSegmentBytes;
+    a += tile * Gemm::kSegments * kSegmentBytes;
   }
   for (int r = 0; r < R; ++r)
-    for (int tile = 0; tile < kTiles; ++tile)
+    for (int tile = 0; tile < 2; ++tile)
       for (int part = 0; part < kBf16zParts; ++part)
-        store(c + r * kPanelColumns + (first + tile) * 16 + part * kBf16zWidth / 4, acc[tile].sums[r][part]);
+        store(c + r * kPanelColumns + tile * 16 + part * kBf16zWidth / 4, acc[tile].sums[r][part]);
 }
 
 /// 32 accumulators of each of at most kBf16zRows rows of one block of A.
@@ -105,14 +105,10 @@ template <class Gemm>
 void bf16z_panel(const Bf16zFormat& format, const std::byte* panel, const std::byte* a, std::int64_t rows,
                  float* c) noexcept {
   // Blocks of A have 16 rows, of which those beyond the batch may hold anything: three rows go as four.
-  if (rows == 1) return bf16z_rows<Gemm, 1, 2>(format, panel, 0, a, c);
-  if (rows == 2) return bf16z_rows<Gemm, 2, 2>(format, panel, 0, a, c);
-  if constexpr (kBf16zParts == 1) {
-    if (rows <= 4) return bf16z_rows<Gemm, 4, 2>(format, panel, 0, a, c);
-    bf16z_rows<Gemm, 8, 2>(format, panel, 0, a, c);
-  } else {
-    for (int first = 0; first < 2; ++first) bf16z_rows<Gemm, 4, 1>(format, panel, first, a, c);
-  }
+  if (rows == 1) return bf16z_rows<Gemm, 1>(format, panel, a, c);
+  if (rows == 2) return bf16z_rows<Gemm, 2>(format, panel, a, c);
+  if (rows <= 4) return bf16z_rows<Gemm, 4>(format, panel, a, c);
+  if constexpr (kBf16zRows == 8) bf16z_rows<Gemm, 8>(format, panel, a, c);
 }
 
 }  // namespace

@@ -16,6 +16,15 @@ MOEKIT_INLINE F16 load_row(const std::uint16_t* p) { return from_bf16(load<H16>(
 MOEKIT_INLINE void store_row(float* p, F16 v) { store(p, v); }
 MOEKIT_INLINE void store_row(std::uint16_t* p, F16 v) { store(p, to_bf16(v)); }
 
+/// Sixteen bfloat16 of A.
+MOEKIT_INLINE void to_nibble_order(std::uint16_t* a) {
+  using Eight = std::uint16_t __attribute__((vector_size(16)));
+  for (int half = 0; half < 2; ++half) {
+    const auto k = load<Eight>(a + half * 8);
+    store(a + half * 8, MOEKIT_SHUFFLE(k, k, 0, 4, 1, 5, 2, 6, 3, 7));
+  }
+}
+
 /// Sixteen columns of a row; scaled rows are rounded to the dtype of x, as a framework's w * x is.
 template <class From, class To>
 MOEKIT_INLINE void gather16(const From* x, const float* scale, To* a) {
@@ -59,6 +68,8 @@ void gather(const GatherArgs& args) noexcept {
             for (std::int64_t i = 0; i < left; ++i) tail[i] = source[r][column + c + i];
             gather16(tail, scale, a + c);
           }
+          if constexpr (sizeof(To) == 2)
+            if (args.nibble_order) to_nibble_order(a + c);
         }
       }
     }

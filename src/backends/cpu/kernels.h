@@ -58,6 +58,7 @@ struct GatherArgs {
   const float* scale = nullptr;         // row i is multiplied by scale[i] and rounded to the dtype of x; null: not
   std::int64_t rows = 0, columns = 0;
   std::int64_t segments = 0;  // of A; columns beyond `columns` are zero
+  bool nibble_order = false;  // of A, where that is bfloat16
   std::byte* a = nullptr;
 };
 
@@ -95,6 +96,7 @@ struct UpArgs {
   const float* bias = nullptr;  // [panels * 32] in panel order, or null
   std::byte* h = nullptr;
   std::int64_t h_segments = 0;
+  bool h_nibble_order = false;
   ActivationParams activation;
   const std::byte* next = nullptr;     // what is read after the last panel, to prefetch
   const QuantPanels* quant = nullptr;  // null, and bf16z null: the panels are plain

@@ -2,7 +2,8 @@
 // Layouts that all kernels share, in units of 64-byte cache lines.
 //
 // Activations ("A"): blocks of 16 rows. A block is a sequence of segments of 1 KiB, each 16 rows x 64 bytes: 32 columns
-// of bfloat16 or 16 of float32. A segment of bfloat16 is one AMX tile.
+// of bfloat16 or 16 of float32. A segment of bfloat16 is one AMX tile. Where 4 bit codes are multiplied as they are
+// (code_pairs.h), each eight k lie in nibble order: 0, 4, 1, 5, 2, 6, 3, 7.
 //
 // Weights: panels of 32 output columns. A panel is a sequence of steps of 2 KiB, each two tiles of 1 KiB, each 16
 // output columns x 64 bytes of the inner dimension: 32 k of bfloat16 in VNNI order ([16 k pairs][16 columns][2]) or 16

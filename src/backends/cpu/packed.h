@@ -50,6 +50,8 @@ struct Projection {
   Bf16zFormat compressed;  // of a panel, where bf16z
   std::int64_t panels = 0, steps = 0, panel_bytes = 0;
   std::int64_t bytes() const { return checked_mul(panels, panel_bytes, "projection"); }
+  /// Whether A is in nibble order.
+  bool nibble_order() const noexcept { return codes && code_bits(half[0].weight.code) == 4; }
 };
 
 /// Experts of one shape: the routed ones, or the shared ones.

@@ -22,6 +22,14 @@ struct UpRow {
   std::int64_t h_block_bytes = 0;
   const ActivationParams* params = nullptr;
   bool gated = true;
+  bool nibble_order = false;
+
+  MOEKIT_INLINE void put(std::byte* at, F16 v) const {
+    auto* to = reinterpret_cast<To*>(at);
+    store_row(to, v);
+    if constexpr (sizeof(To) == 2)
+      if (nibble_order) to_nibble_order(to);
+  }
 
   MOEKIT_INLINE void expect(std::int64_t, std::int64_t) const {}
   MOEKIT_INLINE void operator()(std::int64_t r) const {
@@ -32,14 +40,14 @@ struct UpRow {
     }
     std::byte* row = h + r / kBlockRows * h_block_bytes + r % kBlockRows * kLineBytes;
     if constexpr (kSilu) {
-      store_row(reinterpret_cast<To*>(row), sigmoid_times(g, g) * u);
+      put(row, sigmoid_times(g, g) * u);
     } else if (gated) {
-      store_row(reinterpret_cast<To*>(row), activate(*params, g, u));
+      put(row, activate(*params, g, u));
     } else {
-      store_row(reinterpret_cast<To*>(row), activate(*params, g, g));
+      put(row, activate(*params, g, g));
       // The second half of 32 plain columns: 16 elements on, in this line or the next segment.
       constexpr std::int64_t kHalf = sizeof(To) == 2 ? 16 * sizeof(To) : kSegmentBytes;
-      store_row(reinterpret_cast<To*>(row + kHalf), activate(*params, u, u));
+      put(row + kHalf, activate(*params, u, u));
     }
   }
 };

@@ -242,8 +242,13 @@ void up_sweep_as(const UpArgs& args) noexcept {
   Sweep::run(args, [&](std::int64_t n, std::int64_t first, const float* c) {
     const std::int64_t at = n * panel_row_bytes;
     std::byte* h = args.h + at / kLineBytes * kSegmentBytes + at % kLineBytes + first / kBlockRows * h_block_bytes;
-    return UpRow<To, kSilu>{
-        c, args.bias != nullptr ? args.bias + n * kPanelColumns : nullptr, h, h_block_bytes, &args.activation, gated};
+    return UpRow<To, kSilu>{c,
+                            args.bias != nullptr ? args.bias + n * kPanelColumns : nullptr,
+                            h,
+                            h_block_bytes,
+                            &args.activation,
+                            gated,
+                            args.h_nibble_order};
   });
 }
 

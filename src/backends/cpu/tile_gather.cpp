@@ -36,6 +36,7 @@ void TileRun::gather(const ActiveExpert& active, std::int64_t row, std::int64_t 
   GatherArgs args;
   set_rows(x_, active, row, rows, args);
   args.segments = (projection.split ? block_.float_row_bytes(projection) : block_.row_bytes(projection)) / kLineBytes;
+  args.nibble_order = projection.nibble_order();
   args.a = projection.split ? floats : a;
   const WeightKernels& kernels = block_.kernels(projection);
   (x_.dtype == DType::kBFloat16 ? kernels.gather_bf16 : kernels.gather_f32)(args);

@@ -184,6 +184,7 @@ void TileRun::up(const UpUnit& unit, const std::byte* next, int thread, const Up
   args.bias = active.expert->up_bias;
   args.h = h;
   args.h_segments = down_segments;
+  args.h_nibble_order = group.down.nibble_order();
   args.activation = group.activation;
   args.next = next;
   args.scratch = scratch_ + thread * scratch_floats_;
