@@ -32,6 +32,13 @@ def test_experts_are_reduced_only_where_memory_asks_for_it(name, formats, gigaby
             shapes.that_fit(s._replace(experts=more, top_k=more), formats, memory)
 
 
+def test_a_shape_that_does_not_fit_is_found_before_another_is_timed(monkeypatch, capsys):
+    timed = []
+    monkeypatch.setattr(suite, "run", lambda case, *_: timed.append(case))
+    assert main(["bench", "layer", "--shape", "qwen3-30b,mixtral", "--memory", "1"]) == 3
+    assert "of 4096 x 14336" in capsys.readouterr().err and not timed
+
+
 @given(st.integers(1, 40), st.integers(2, 64), st.sampled_from(shapes.ROUTINGS), st.integers(0, 2**32 - 1), st.data())
 def test_wanted_experts(tokens, experts, routing, seed, data):
     k = data.draw(st.integers(1, experts))

@@ -109,6 +109,8 @@ TEST_P(Allocation, NoneInSteadyStateInAnyWeightFormat) {
         continue;
       }
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+        const bool even = (&variant - quant_variants().data()) % 2 == 0;
+        if (reduced() && even != (dtype == DType::kFloat32)) continue;
         const std::int64_t hidden = c.expert.input, rows = reduced() ? 40 : 70;
         const Matrix one = Matrix::random(rng, 1, hidden, dtype), many = Matrix::random(rng, rows, hidden, dtype);
         Matrix y_one(1, hidden, dtype), y_many(rows, hidden, dtype);

@@ -101,7 +101,7 @@ TEST_P(Bf16z, HasTheBitsOfBfloat16WhateverTheWeights) {
   for (const auto& [name, bits] : kinds()) {
     for (const char* form_name : {"silu", "relu2", "linear_bias", "swiglu_oai_biases", "shared_sigmoid"}) {
       for (const Size& size : kSizes) {
-        if (reduced() && size.input > 1000 && std::string(form_name) != "silu") continue;
+        if (reduced() && size.input != 130 && std::string(form_name) != "silu") continue;
         const Form& form = *std::find_if(forms().begin(), forms().end(),
                                          [&](const Form& f) { return f.name == std::string(form_name); });
         SCOPED_TRACE(name + ", " + form_name + ", " + std::to_string(size.input));

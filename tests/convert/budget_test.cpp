@@ -53,7 +53,7 @@ void expect_any_number_of_slots(const std::string& path, Rng& rng) {
   EXPECT_EQ(needs.experts, 9);
   EXPECT_EQ(with_budget(path, needs.all).cache_counts().slots, 0);
   EXPECT_GE(with_budget(path, needs.all - 1).cache_counts().slots, 8);
-  for (const std::int64_t slots : {1, 2, 5, 8}) {
+  for (const std::int64_t slots : reduced() ? std::vector<std::int64_t>{2, 8} : std::vector<std::int64_t>{1, 2, 5, 8}) {
     const MoeLayer layer = with_budget(path, of_slots(needs, slots));
     EXPECT_EQ(layer.cache_counts().slots, slots);
     EXPECT_EQ(with_budget(path, of_slots(needs, slots + 1) - 1).cache_counts().slots, slots);

@@ -23,18 +23,23 @@ void expect_same_bits(const MoeLayer& got, const MoeLayer& want, const BlockConf
   }
 }
 
-// Written once, by whatever kernels; loaded for every instruction set, mapped and read.
+// Written once, by whatever kernels; loaded for every instruction set (reduced: the first and the last), mapped and
+// read (reduced: mapped, the last read).
 void expect_round_trip(const BlockConfig& config, const BlockTensors& tensors, Rng& rng,
                        const std::string& dtype = "auto") {
   const TempFolder folder;
   const std::string path = write_layer(folder, config, tensors, dtype);
-  for (const std::string_view isa : cpu::host_isas()) {
+  const auto host = cpu::host_isas();
+  for (const std::string_view isa : host) {
+    const bool last = isa == host.back();
+    if (reduced() && isa != host.front() && !last) continue;
     SCOPED_TRACE(isa);
     cpu::force_isa(isa);
     LayerOptions options;
     options.dtype = dtype;
     const MoeLayer plain(config, tensors, options);
     for (const bool map : {true, false}) {
+      if (reduced() && map == last && host.size() > 1) continue;
       options.map_files = map;
       const MoeLayer loaded = MoeLayer::from_file(path, options);
       EXPECT_EQ(loaded.format(), plain.format());

@@ -77,9 +77,10 @@ def cases(options: Options) -> Iterator[Case]:
     random = np.random.default_rng(0)
     memory = options.memory or memory_bytes()["available"] // 2
     shapes = {"tiny": QUICK} if options.quick else {name: SHAPES[name] for name in options.shapes}
+    sizes = {name: that_fit(whole, options.formats, memory) for name, whole in shapes.items()}  # all before the first
     with torch.no_grad(), remote.workers(options.peers, options.threads) as workers:  # while a case runs, too
         for model, whole in shapes.items():
-            s = that_fit(whole, options.formats, memory)
+            s = sizes[model]
             weights = {name: workers.tensor(name, shape) for name, shape in inputs.weight_shapes(s).items()}
             inputs.fill_weights(s, weights)
             for form in options.formats:

@@ -54,6 +54,6 @@ def that_fit(sizes: Sizes, formats, memory: int) -> Sizes:
     while experts * sizes.expert_weights * each > memory:
         if experts == sizes.top_k:
             raise ValueError(f"[bench] {experts} experts of {sizes.hidden} x {sizes.intermediate} take "
-                             f"{experts * sizes.expert_weights * each / 1e9:.1f} GB, the limit is {memory / 1e9:.1f} GB")
+                             f"{experts * sizes.expert_weights * each / 1e9:.2f} GB, the limit is {memory / 1e9:.2f} GB (--memory)")
         experts = max(experts // 2, sizes.top_k)
     return sizes._replace(experts=experts)
