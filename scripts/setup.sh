@@ -77,7 +77,8 @@ need_python() {
   stamp="$venv/$(basename "$requirements").$(cat scripts/requirements-*.txt | sha256sum | cut -c 1-16)"
   [ ! -e "$stamp" ] || return 0
   say "Python packages of $requirements"
-  "$venv/bin/python" -m pip install --quiet --retries 5 -r "$requirements" </dev/null
+  # Of the thousands of modules that come along few are imported: those are compiled then.
+  "$venv/bin/python" -m pip install --quiet --no-compile --retries 5 -r "$requirements" </dev/null
   touch "$stamp"
 }
 

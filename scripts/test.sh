@@ -86,11 +86,15 @@ packages=("${BUILD_PACKAGES[@]}" libgtest-dev libbenchmark-dev libdnnl-dev git)
 if wanted arm; then packages+=(g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user); fi
 need_packages "${packages[@]}"
 (need_packages ccache) || echo "no ccache: every build starts from nothing"
-if wanted python; then need_python scripts/requirements-test.txt; fi
 if wanted cuda; then (need_nvcc) || echo "not tested: the CUDA kernels as nvcc compiles them (no nvcc could be had)"; fi
+if wanted python; then
+  need_python scripts/requirements-build.txt
+  need_python scripts/requirements-test.txt & packages_of_python=$!  # while the library compiles
+fi
 
 if wanted release; then part "Release build, C++ tests, house checks, installed tree" run_release; fi
 if wanted python; then
+  wait "$packages_of_python" || fail "the Python packages of the tests could not be installed"
   part "Python package and its tests" run_python
   if compgen -G 'examples/*.ipynb' >/dev/null; then part "Notebooks" run_notebooks; fi
 fi
