@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # All tests. Sets up all it needs on a fresh Debian 12 machine (root or sudo).
-#   bash scripts/test.sh          everything: 44 minutes on 2 cores when last timed from nothing
+#   bash scripts/test.sh          everything: 39 minutes on 2 cores when last timed from nothing
 #   bash scripts/test.sh quick    release build, ctest and pytest only
 #   bash scripts/test.sh PART...  some of: release python cuda asan tsan arm
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
